@@ -1,0 +1,27 @@
+"""What the microscope does to a volume."""
+
+from .ctf import CTF, CTFParameters, electron_wavelength
+from .grid import FourierGrid, friedel
+from .lattice import Lattice, images_to_pixels, pixels_to_images, shift_phases, slice_points
+from .molecules import Atoms, Map, Molecule, hinge, trajectory
+from .simulate import Simulation, simulate
+
+__all__ = [
+    "CTF",
+    "Atoms",
+    "CTFParameters",
+    "FourierGrid",
+    "Lattice",
+    "Map",
+    "Molecule",
+    "Simulation",
+    "electron_wavelength",
+    "friedel",
+    "hinge",
+    "images_to_pixels",
+    "pixels_to_images",
+    "shift_phases",
+    "simulate",
+    "slice_points",
+    "trajectory",
+]

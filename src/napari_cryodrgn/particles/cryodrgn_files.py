@@ -1,0 +1,253 @@
+"""cryoDRGN's pickles: poses, latents, CTF parameters and indices.
+
+A pickle can run any program when it is loaded. These are read by an unpickler that knows NumPy
+arrays and Python's plain containers and refuses everything else by name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_cryodrgn.errors import ParticleFileError
+from napari_cryodrgn.imaging import CTFParameters
+
+from .files import replacing
+from .particle_set import Poses
+
+# NumPy's own functions for rebuilding arrays, under the names that NumPy 1 and 2 pickle them by.
+_reconstruct: Callable[..., Any] = np.zeros(2)[::2].__reduce__()[0]  # type: ignore[assignment]
+_frombuffer: Callable[..., Any] = np.zeros(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+}
+# What damaged bytes make an unpickler raise.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, path: Path) -> None:
+        super().__init__(file)
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _KNOWN[module, name]
+        except KeyError:
+            raise ParticleFileError(
+                self._path,
+                f"It is not plain data: it would run {module}.{name}. It was refused and nothing "
+                "of it was run.",
+                field=f"{module}.{name}",
+                remedy="Use this file only if you trust its source, in the program that wrote it.",
+            ) from None
+
+
+def read_pickles(path: Path | str) -> list[Any]:
+    """All objects of a file of one or more consecutive pickles of arrays and tuples.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file is missing or damaged, or holds anything else.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ParticleFileError(
+            path, "There is no such file.", remedy="Check the name and the folder."
+        ) from None
+    except OSError as error:
+        raise ParticleFileError(path, f"It cannot be opened: {error.strerror}.") from error
+    if raw.startswith(b"PK"):
+        raise ParticleFileError(
+            path,
+            "It is a file of PyTorch, not of arrays.",
+            remedy="Weights belong to a run: open its folder.",
+        )
+    file = io.BytesIO(raw)
+    objects = []
+    try:
+        while file.tell() < len(raw):
+            objects.append(_ArrayUnpickler(file, path).load())
+    except _DAMAGE as error:
+        raise ParticleFileError(
+            path, f"It is damaged or not a pickle: {error}.", remedy="Copy it again."
+        ) from error
+    if not objects:
+        raise ParticleFileError(path, "It is empty.", remedy="Copy it again.")
+    return objects
+
+
+def read_poses(path: Path | str, box: int) -> Poses:
+    """Read cryoDRGN's poses.
+
+    Parameters
+    ----------
+    path
+        A pickle of (rotations, translations), or of rotations alone: shifts are then zero.
+    box
+        Of the particles in pixels, which the translations are a fraction of. Those of ``abinit``
+        are in pixels: values above 1 tell.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file is not of that form.
+    """
+    first = read_pickles(path)[0]
+    parts = first if isinstance(first, (tuple, list)) else (first,)
+    if not 1 <= len(parts) <= 2:
+        raise _wrong(path, "poses", "a tuple of rotations and translations", first)
+    rotations = _floats(path, parts[0], "rotations", (-1, 3, 3))
+    n = len(rotations)
+    if len(parts) == 1 or parts[1] is None:
+        return Poses(rotations, np.zeros((n, 2), np.float32))
+    translations = _floats(path, parts[1], "translations", (n, 2))
+    in_pixels = bool((np.abs(translations) > 1).any())
+    shifts = -translations if in_pixels else -translations * np.float32(box)
+    return Poses(rotations, shifts)
+
+
+def write_poses(path: Path | str, rotations: ArrayLike, shifts: ArrayLike, box: int) -> None:
+    """Write poses as cryoDRGN reads them, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of the file; replaced if present.
+    rotations
+        (N, 3, 3), object to image.
+    shifts
+        (N, 2), displacement of the particle in pixels of ``box``.
+    box
+        In pixels.
+
+    Raises
+    ------
+    ParticleFileError
+        If the shapes do not fit, or the file cannot be written.
+    """
+    r = _floats(path, rotations, "rotations", (-1, 3, 3))
+    t = _floats(path, shifts, "shifts", (len(r), 2))
+    _dump(path, (r, -t / np.float32(box)))
+
+
+def read_latents(path: Path | str) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Read cryoDRGN's latents: means (N, zdim) and log variances (N, zdim).
+
+    ``abinit`` and evaluated latents come without variances: None.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file is not of that form.
+    """
+    objects = read_pickles(path)
+    if len(objects) > 2:
+        raise _wrong(path, "latents", "one or two arrays", objects)
+    mu = _floats(path, objects[0], "mu", (-1, -1))
+    return mu, None if len(objects) == 1 else _floats(path, objects[1], "logvar", mu.shape)
+
+
+def write_latents(path: Path | str, mu: ArrayLike, logvar: ArrayLike) -> None:
+    """Write means and log variances, both (N, zdim), as cryoDRGN's two consecutive pickles.
+
+    Raises
+    ------
+    ParticleFileError
+        If the shapes do not fit, or the file cannot be written.
+    """
+    means = _floats(path, mu, "mu", (-1, -1))
+    _dump(path, means, _floats(path, logvar, "logvar", means.shape))
+
+
+def read_ctf(path: Path | str) -> tuple[CTFParameters, int, float]:
+    """Read cryoDRGN's CTF parameters (N, 9), and the box in pixels and Å per pixel beside them.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file is not of that form.
+    """
+    table = _floats(path, read_pickles(path)[0], "ctf", (-1, 9)).astype(np.float64)
+    if not len(table):
+        raise ParticleFileError(path, "It has no rows.", field="ctf")
+    return CTFParameters(*np.ascontiguousarray(table[:, 2:].T)), int(table[0, 0]), table[0, 1]
+
+
+def read_indices(path: Path | str) -> NDArray[np.intp]:
+    """Read a selection: positions (n,) in the original stack, from 0.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file does not hold whole numbers.
+    """
+    found = read_pickles(path)[0]
+    index = np.asarray(found) if isinstance(found, (np.ndarray, list)) else None
+    if index is None or index.ndim != 1 or index.dtype.kind not in "iu":
+        raise _wrong(path, "indices", "a row of whole numbers", found)
+    return index.astype(np.intp)
+
+
+def _dump(path: Path | str, *objects: Any) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for item in objects:
+            pickle.dump(item, file)
+
+
+def _floats(path: Path | str, value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """``value`` as finite float32; -1 in ``shape`` stands for any length."""
+    wanted = "(" + ", ".join("N" if n < 0 else str(n) for n in shape) + ")"
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a list of unlike things
+        raise _wrong(path, name, f"numbers of shape {wanted}", value) from None
+    fits = array.ndim == len(shape) and all(
+        n < 0 or n == m for n, m in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype.kind not in "fiu" or not fits:
+        raise _wrong(path, name, f"numbers of shape {wanted}", value)
+    with np.errstate(over="ignore"):
+        numbers = np.array(array, np.float32)
+    if not np.isfinite(numbers).all():
+        bad = int(np.flatnonzero(~np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1))[0])
+        raise ParticleFileError(
+            path, f"Row {bad + 1} is not finite.", field=name, remedy="Compute them again."
+        )
+    return numbers
+
+
+def _wrong(path: Path | str, name: str, wanted: str, found: Any) -> ParticleFileError:
+    kind = type(found).__name__
+    what = f"{kind} of shape {found.shape}" if isinstance(found, np.ndarray) else kind
+    return ParticleFileError(
+        path,
+        f"Expected {wanted}, found {what}.",
+        field=name,
+        remedy="Check that it is the file you meant.",
+    )

@@ -1,0 +1,269 @@
+"""What the columns of a RELION table mean: pixel size, CTF, poses.
+
+Every function raises ParticleFileError, naming the column and the first bad row, where values
+are missing, are no numbers or make no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_cryodrgn.errors import ParticleFileError
+from napari_cryodrgn.imaging import CTFParameters
+
+from .euler import rotations_from_euler
+from .particle_set import ParticleTable, Poses
+
+IMAGE_NAME = "rlnImageName"
+GROUP = "rlnOpticsGroup"
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ORIGINS_ANGSTROM = ("rlnOriginXAngst", "rlnOriginYAngst")
+ORIGINS_PIXELS = ("rlnOriginX", "rlnOriginY")
+# In the order of CTFParameters' fields.
+CTF = (
+    "rlnDefocusU",
+    "rlnDefocusV",
+    "rlnDefocusAngle",
+    "rlnVoltage",
+    "rlnSphericalAberration",
+    "rlnAmplitudeContrast",
+    "rlnPhaseShift",
+)
+_PIXEL_SIZE = ("rlnImagePixelSize", "rlnDetectorPixelSize", "rlnMagnification", "rlnPixelSize")
+_SIZE = "rlnImageSize"
+# Relative; sizes written with few digits differ by this much and mean the same.
+_SAME_PIXEL_SIZE = 1e-4
+_REMEDIES = {
+    "rlnAmplitudeContrast": "Add the column, or give the amplitude contrast when reading; 0.1 is "
+    "usual for protein in ice.",
+    IMAGE_NAME: "Open the STAR file of extracted particles.",
+}
+
+
+class StarColumns:
+    """The columns needed here, one value per particle, those of its optics group joined on.
+
+    A particle's own column goes before its optics group's.
+    """
+
+    def __init__(self, table: ParticleTable) -> None:
+        self.path = table.path
+        self.n = len(table)
+        self.version = table.version
+        groups = (ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXELS, CTF, _PIXEL_SIZE)
+        wanted = [IMAGE_NAME, GROUP, _SIZE, *chain.from_iterable(groups)]
+        own = [name for name in wanted if name in table.columns]
+        self._own = table.particles.values(own)
+        self._shared: dict[str, tuple[str, ...]] = {}
+        self._group: NDArray[np.intp] = np.zeros(self.n, np.intp)
+        if table.optics is not None:
+            names = [name for name in wanted if name in table.optics.columns]
+            self._shared = table.optics.values(names)
+            self._join(len(table.optics))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._own or name in self._shared
+
+    def text(self, name: str) -> tuple[str, ...]:
+        """A particle column as text."""
+        return self._own[name]
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column as finite numbers, shape (N,)."""
+        if name in self._own:
+            return self._parse(name, self._own[name], range(self.n), "Row")
+        if name not in self._shared:
+            raise ParticleFileError(
+                self.path,
+                "The column is missing.",
+                field=name,
+                remedy=_REMEDIES.get(name, "Export the particles again with this column."),
+            )
+        shared = self._shared[name]
+        used = np.unique(self._group)
+        values = np.full(len(shared), np.nan)
+        values[used] = self._parse(name, [shared[i] for i in used], used, "Table data_optics, row")
+        return values[self._group]
+
+    def _parse(
+        self, name: str, text: Sequence[str], rows: Sequence[int] | NDArray[np.intp], where: str
+    ) -> NDArray[np.float64]:
+        try:
+            values = np.array(text, np.float64)
+        except ValueError:
+            bad = next((i for i, value in enumerate(text) if not _is_number(value)), 0)
+            raise self._bad(name, text[bad], rows[bad], where, "not a number") from None
+        finite = np.isfinite(values)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            raise self._bad(name, text[bad], rows[bad], where, "not a finite number")
+        return values
+
+    def _bad(self, name: str, value: str, row: int, where: str, what: str) -> ParticleFileError:
+        return ParticleFileError(
+            self.path,
+            f"{where} {row + 1}: {value!r} is {what}.",
+            field=name,
+            remedy="Remove the particle or mend the value.",
+        )
+
+    def _join(self, n_groups: int) -> None:
+        if GROUP not in self._own:
+            if n_groups != 1:
+                raise ParticleFileError(
+                    self.path,
+                    f"There are {n_groups} optics groups, but particles do not say which is "
+                    "theirs.",
+                    field=GROUP,
+                    remedy="Export the particles again with this column.",
+                )
+            return
+        if GROUP not in self._shared:
+            raise ParticleFileError(
+                self.path,
+                "The table of optics groups does not number them.",
+                field=GROUP,
+                remedy="Add the column to data_optics.",
+            )
+        rows = {name: i for i, name in enumerate(self._shared[GROUP])}
+        group = np.array([rows.get(name, -1) for name in self._own[GROUP]], np.intp)
+        if (group < 0).any():
+            row = int(np.argmax(group < 0))
+            raise ParticleFileError(
+                self.path,
+                f"Row {row + 1} is of optics group {self._own[GROUP][row]}, which data_optics "
+                "does not list.",
+                field=GROUP,
+                remedy="Export the particles again, or add the group to data_optics.",
+            )
+        self._group = group
+
+
+def pixel_sizes(columns: StarColumns) -> NDArray[np.float64] | None:
+    """Å per pixel of each particle's image (N,), None if the table does not say."""
+    if "rlnImagePixelSize" in columns:
+        name, sizes = "rlnImagePixelSize", columns.numbers("rlnImagePixelSize")
+    elif "rlnDetectorPixelSize" in columns and "rlnMagnification" in columns:
+        name, magnification = "rlnMagnification", columns.numbers("rlnMagnification")
+        _check(columns, name, magnification, magnification > 0, "a magnification must be positive")
+        # The detector's pixel is in µm.
+        name = "rlnDetectorPixelSize"
+        sizes = columns.numbers(name) * 1e4 / magnification
+    elif "rlnPixelSize" in columns:
+        name, sizes = "rlnPixelSize", columns.numbers("rlnPixelSize")
+    else:
+        return None
+    _check(columns, name, sizes, sizes > 0, "a pixel size must be positive")
+    low, high = float(sizes.min()), float(sizes.max())
+    if high - low > _SAME_PIXEL_SIZE * high:
+        raise ParticleFileError(
+            columns.path,
+            f"Pixel sizes from {low:g} to {high:g} Å are mixed.",
+            field=name,
+            remedy="Extract all particles again at one pixel size, or keep only the optics groups "
+            "that share one.",
+        )
+    return sizes
+
+
+def declared_box(columns: StarColumns) -> int | None:
+    """Box in pixels that the table states, None if it does not."""
+    if _SIZE not in columns:
+        return None
+    sizes = np.unique(columns.numbers(_SIZE))
+    if len(sizes) > 1:
+        raise ParticleFileError(
+            columns.path,
+            f"Images of {', '.join(f'{s:g}' for s in sizes)} pixels are mixed.",
+            field=_SIZE,
+            remedy="Extract all particles again in one box, or keep one optics group.",
+        )
+    return int(sizes[0])
+
+
+def ctf_parameters(
+    columns: StarColumns, amplitude_contrast: float | None = None
+) -> CTFParameters | None:
+    """CTF parameters, None if there is no defocus.
+
+    ``amplitude_contrast`` stands in where the table has none; a phase shift is 0 unless given.
+    """
+    if not any(name in columns for name in CTF[:3]):
+        return None
+    values = {name: columns.numbers(name) for name in CTF[:5]}
+    if "rlnAmplitudeContrast" in columns or amplitude_contrast is None:
+        values["rlnAmplitudeContrast"] = columns.numbers("rlnAmplitudeContrast")
+    else:
+        values["rlnAmplitudeContrast"] = np.full(columns.n, amplitude_contrast)
+    phase = CTF[6]
+    values[phase] = columns.numbers(phase) if phase in columns else np.zeros(columns.n)
+    voltage, contrast = values["rlnVoltage"], values["rlnAmplitudeContrast"]
+    _check(columns, "rlnVoltage", voltage, voltage > 0, "a voltage must be positive")
+    within = (contrast >= 0) & (contrast <= 1)
+    _check(columns, "rlnAmplitudeContrast", contrast, within, "it must be between 0 and 1")
+    return CTFParameters(*[values[name] for name in CTF])
+
+
+def poses(columns: StarColumns, sizes: NDArray[np.float64] | None) -> Poses | None:
+    """Poses, None if there are none.
+
+    Picked particles often carry rlnAnglePsi, and 2D classes psi and origins: without rot and tilt
+    these place the particle in its image but are no pose.
+
+    Parameters
+    ----------
+    columns
+        Of the table.
+    sizes
+        Å per pixel (N,), for origins in Å.
+    """
+    if ANGLES[0] not in columns and ANGLES[1] not in columns:
+        return None
+    angles = np.stack([columns.numbers(name) for name in ANGLES], axis=-1)
+    # Either column of a pair is enough to tell the unit; the other is then asked for by name.
+    in_angstrom = any(name in columns for name in ORIGINS_ANGSTROM)
+    in_pixels = any(name in columns for name in ORIGINS_PIXELS)
+    if in_angstrom or (not in_pixels and columns.version == "3.1"):
+        origins = np.stack([columns.numbers(name) for name in ORIGINS_ANGSTROM], axis=-1)
+        if sizes is None:
+            raise ParticleFileError(
+                columns.path,
+                "Origins are in Å, but no pixel size is given.",
+                field="rlnImagePixelSize",
+                remedy="Add the column to data_optics.",
+            )
+        origins /= sizes[:, None]
+    else:
+        origins = np.stack([columns.numbers(name) for name in ORIGINS_PIXELS], axis=-1)
+    # An origin is the shift that centres the particle; it lies at the opposite.
+    shifts = -origins
+    return Poses(rotations_from_euler(angles).astype(np.float32), shifts.astype(np.float32))
+
+
+def _check(
+    columns: StarColumns,
+    name: str,
+    values: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    rule: str,
+) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ParticleFileError(
+            columns.path,
+            f"{values[row]:g} in row {row + 1}: {rule}.",
+            field=name,
+            remedy="Remove the particle or mend the value.",
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,236 @@
+"""Particles as whitened Fourier pixels: what every stage of the inference works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from ..errors import TrainingError
+from ..imaging import CTF, FourierGrid, Lattice, images_to_pixels, shift_phases, slice_points
+from ..particles import ParticleSet
+from .settings import Settings
+
+_CHUNK = 256
+_NOISE_SAMPLE = 2000
+# Above this the Fourier pixels live in a memory-mapped file of the run folder.
+_IN_MEMORY = 4 << 30
+
+
+@dataclass
+class Dataset:
+    """All particles in one box, in Fourier space, with their CTF and noise spectrum.
+
+    ``pixels`` (N, P) are in units of the mean noise amplitude, ``scale`` such units per unit of
+    the input's transform. ``noise`` (shells,) is the standard deviation of the noise per shell in
+    the same units. Shifts are in pixels of ``lattice.box``.
+    """
+
+    lattice: Lattice
+    pixels: Complex[Tensor, "n pixels"]
+    ctf: CTF | None
+    noise: Float[Tensor, " shells"]
+    pixel_size: float
+    scale: float
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def box(self) -> int:
+        """Edge of the box in pixels."""
+        return self.lattice.box
+
+    def batch(
+        self, index: Int[Tensor, " batch"] | slice, limit: float | None = None
+    ) -> tuple[Complex[Tensor, "batch pixels"], Float[Tensor, "batch pixels"]]:
+        """Whitened pixels and whitened CTF up to ``limit``: E|noise|² = 1 in each."""
+        count = len(self.lattice) if limit is None else self.lattice.count(limit)
+        weight = 1 / self.noise[self.lattice.shell[:count]]
+        pixels = self.pixels[index, :count].to(self.device) * weight
+        if self.ctf is None:
+            return pixels, weight.expand(len(pixels), -1)
+        return pixels, self.ctf(index, count) * weight
+
+    def batches(
+        self, size: int, limit: float | None = None, index: Int[Tensor, " m"] | None = None
+    ) -> Iterator[tuple[Int[Tensor, " b"], Complex[Tensor, "b p"], Float[Tensor, "b p"]]]:
+        """Whitened batches over the particles ``index`` (all if absent), with their indices."""
+        index = torch.arange(len(self)) if index is None else index
+        for part in index.split(size):
+            yield part, *self.batch(part, limit)
+
+    def cropped(self, box: int) -> Dataset:
+        """The same particles in a smaller box: the same integer frequencies, fewer of them."""
+        if box >= self.box:
+            return self
+        lattice = Lattice.create(box, device=self.device)
+        return replace(
+            self,
+            lattice=lattice,
+            pixels=self.pixels[:, : len(lattice)],
+            pixel_size=self.pixel_size * self.box / box,
+        )
+
+    def back_project(
+        self,
+        rotations: Float[Tensor, "n 3 3"],
+        shifts: Float[Tensor, "n 2"],
+        limit: float,
+        weights: Float[Tensor, "n k"] | None = None,
+        index: Int[Tensor, " m"] | None = None,
+    ) -> tuple[FourierGrid, Complex[Tensor, "k n n n"], Float[Tensor, "k n n n"]]:
+        """Sums of CTF-weighted images and of CTF² on a Fourier grid, for K sets of weights."""
+        grid = FourierGrid(self.box, limit, device=self.device)
+        n_sets = 1 if weights is None else weights.shape[1]
+        sums = torch.zeros(n_sets, 3, grid.n, grid.n, grid.n, device=self.device)
+        for part, pixels, ctf in self.batches(_CHUNK, limit, index):
+            k = self.lattice.k[: pixels.shape[1]]
+            centred = pixels * shift_phases(k, self.box, shifts[part]) * ctf
+            values = torch.stack([centred.real, centred.imag, ctf.square()])
+            points = slice_points(rotations[part], k)
+            if weights is None:
+                sums += grid.insert(points, values)
+                continue
+            for s in range(n_sets):
+                share = weights[part, s]
+                some = share > 1e-3
+                if some.any():
+                    sums[s] += grid.insert(points[some], values[:, some] * share[some, None])[0]
+        return grid, torch.complex(sums[:, 0], sums[:, 1]), sums[:, 2]
+
+    def residual_noise(
+        self,
+        volume: Float[Tensor, "z y x"],
+        rotations: Float[Tensor, "n 3 3"],
+        shifts: Float[Tensor, "n 2"],
+        limit: float,
+        index: Int[Tensor, " m"],
+    ) -> Float[Tensor, " shells"]:
+        """Noise spectrum re-estimated from what a volume leaves unexplained.
+
+        Shells beyond ``limit`` keep their value; nothing falls below a tenth or rises above ten
+        times the present estimate.
+        """
+        grid = FourierGrid(self.box, limit, device=self.device)
+        transform = grid.transform(volume)[None]
+        count = self.lattice.count(limit)
+        k = self.lattice.k[:count]
+        power = torch.zeros(count, device=self.device)
+        for part, pixels, ctf in self.batches(_CHUNK, limit, index):
+            predicted = ctf * grid.sample(transform, slice_points(rotations[part], k))
+            residual = pixels * shift_phases(k, self.box, shifts[part]) - predicted
+            power += residual.abs().square().sum(0) / len(index)
+        ratio = self.lattice.shell_mean(power).sqrt().clamp(0.1, 10)
+        complete = torch.arange(len(ratio), device=ratio.device) <= limit - 0.5
+        return self.noise * torch.where(complete & (ratio > 0), ratio, torch.ones_like(ratio))
+
+
+def load(
+    particles: ParticleSet, settings: Settings, device: torch.device
+) -> Iterator[float | Dataset]:
+    """Read the particles; yields the fraction done, then the ``Dataset``.
+
+    Images are transformed chunk by chunk and cropped in Fourier space to ``settings.box``.
+
+    Raises
+    ------
+    TrainingError
+        If the pixel size is unknown or the box does not fit.
+    ParticleFileError
+        If images cannot be read.
+    """
+    if particles.pixel_size is None:
+        raise TrainingError(
+            f"{particles.source}: the pixel size is not known. "
+            "Open the STAR file of this stack, or set the voxel size in the stack's header."
+        )
+    box = settings.box or particles.box
+    if box > particles.box:
+        raise TrainingError(
+            f"box: {box} px is larger than the particles' box of {particles.box} px. "
+            f"Choose an even box from 16 to {particles.box}."
+        )
+    if box < 16:
+        raise TrainingError(
+            f"{particles.source}: a box of {box} px is too small; at least 16 px are needed."
+        )
+    lattice = Lattice.create(box)
+    pixel_size = particles.pixel_size * particles.box / box
+    n, p = len(particles), len(lattice)
+    pixels = _allocate(n, p, settings.output)
+    sign = -1.0 if settings.invert_contrast else 1.0
+    power, corner_power, n_noise = torch.zeros(p), torch.zeros(p), 0
+    corners, share = _corners(particles.box)
+    for start in range(0, n, _CHUNK):
+        index = range(start, min(start + _CHUNK, n))
+        images = torch.from_numpy(particles.images.read(index))
+        images = images - images.mean((1, 2), keepdim=True)
+        pixels[start : index.stop] = sign * images_to_pixels(images, lattice)
+        if n_noise < _NOISE_SAMPLE:
+            outside = images * corners
+            outside = outside - corners * (outside.sum((1, 2)) / corners.sum())[:, None, None]
+            corner_power += images_to_pixels(outside, lattice).abs().square().sum(0) / share
+            power += pixels[start : index.stop].abs().square().sum(0)
+            n_noise += len(index)
+        yield index.stop / n
+    noise = lattice.shell_mean(corner_power / n_noise)
+    total = lattice.shell_mean(power / n_noise)
+    # Without noise the likelihood would be infinitely sharp, and the interpolation error is there.
+    noise = torch.maximum(noise, 0.05 * total)
+    if not float(total.max()) > 0:
+        raise TrainingError(f"{particles.source}: all images are constant; nothing to reconstruct.")
+    noise[0] = noise[1]
+    scale = 1 / float(noise[1:].mean().sqrt())
+    for start in range(0, n, 4096):
+        pixels[start : start + 4096] *= scale
+    ctf = None
+    if particles.ctf is not None:
+        ctf = CTF(particles.ctf, lattice.k, box, pixel_size, device)
+    if device.type == "cuda" and pixels.numel() * 8 < _IN_MEMORY:
+        pixels = pixels.to(device)
+    yield Dataset(
+        Lattice.create(box, device=device),
+        pixels,
+        ctf,
+        (noise.sqrt() * scale).to(device),
+        pixel_size,
+        scale,
+        device,
+    )
+
+
+def _allocate(n: int, p: int, folder: Path) -> Complex[Tensor, "n p"]:
+    """Room for all pixels: in memory, or in an unlinked file when they are many."""
+    if n * p * 8 <= _IN_MEMORY:
+        return torch.empty(n, p, dtype=torch.complex64)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".pixels.cache"
+    path.unlink(missing_ok=True)
+    store = torch.from_file(str(path), shared=True, size=n * p * 2, dtype=torch.float32)
+    path.unlink()  # the mapping keeps the data until it is dropped
+    return torch.view_as_complex(store.reshape(n, p, 2))
+
+
+def _corners(box: int) -> tuple[Float[Tensor, "y x"], float]:
+    """Mask of the image's corners, outside the inscribed circle, and its share of the area."""
+    x = torch.arange(box) - box // 2
+    r = (x[:, None] ** 2 + x**2).float().sqrt()
+    mask = ((r - 0.48 * box) / (0.04 * box)).clamp(0, 1)
+    return mask, float(mask.square().mean())
+
+
+def default_shift_range(box: int) -> float:
+    """Largest shift searched when the user says nothing: 8 % of the box, in its pixels."""
+    return 0.08 * box
+
+
+def shift_step(box: int) -> float:
+    """Spacing of the coarse shift grid in pixels: a twenty-fifth of the box."""
+    return box / 25.6
+

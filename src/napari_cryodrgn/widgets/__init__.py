@@ -1,0 +1,1 @@
+"""The napari docks, readers and sample data: what shows, asks and starts, with no science."""

@@ -1,0 +1,346 @@
+"""The fields of the Train dock: which particles, and the settings of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from ..errors import CryodrgnError
+from ..training.settings import Settings
+from . import notify
+from .qt_tools import note
+from .train_model import check_output, is_run, make_settings, next_output
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from ..particles import ParticleSet
+
+_FILES = "Particles (*.star *.mrcs *.mrc);;All files (*)"
+_BOXES = (320, 256, 224, 192, 160, 128, 96, 80, 64, 48, 32)
+
+
+class TrainForm(QWidget):
+    """Asks for particles and settings; starts nothing.
+
+    The particles are those of an open layer, which carries them in its metadata, or of a file.
+    """
+
+    output_changed = Signal()
+
+    def __init__(
+        self, viewer: ViewerModel, read: Callable[[Path], ParticleSet] | None = None
+    ) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._read = read or _read
+        self._files: list[tuple[str, ParticleSet]] = []
+        self._sources: list[tuple[str, ParticleSet]] = []
+        self._suggested = ""
+        self._build()
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.connect(self._find_sources)
+        self._find_sources()
+
+    # What was filled in
+
+    @property
+    def particles(self) -> ParticleSet | None:
+        """The chosen particles."""
+        index = self.source.currentIndex()
+        return self._sources[index][1] if 0 <= index < len(self._sources) else None
+
+    def settings(self) -> Settings:
+        """Settings for a new run.
+
+        Raises
+        ------
+        TrainingError
+            If the output folder cannot be used or a field is out of its range.
+        """
+        values = self._values()
+        return make_settings({**values, "output": check_output(self.output.text())})
+
+    @property
+    def run_folder(self) -> Path | None:
+        """The output folder, if it holds a run already."""
+        text = self.output.text().strip()
+        folder = Path(text).expanduser().absolute()
+        return folder if text and is_run(folder) else None
+
+    def add_file(self, path: Path) -> None:
+        """Take the particles of a file; a file that cannot be read becomes a notification."""
+        try:
+            particles = self._read(path)
+        except CryodrgnError as error:
+            notify.error(error)
+            return
+        self._files = [item for item in self._files if item[1].source != particles.source]
+        self._files.append((path.name, particles))
+        self._find_sources()
+        self.source.setCurrentIndex(len(self._sources) - 1)
+
+    def suggest_output(self) -> None:
+        """Suggest a new output folder, unless the user wrote one."""
+        particles = self.particles
+        if particles is None or self.output.text() not in ("", self._suggested):
+            return
+        self._suggested = str(next_output(Path(particles.source)))
+        self.output.setText(self._suggested)
+
+    def use_folder(self, folder: Path) -> None:
+        """Set the output folder."""
+        self.output.setText(str(folder))
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "poses": self.poses.currentData(),
+            "zdim": self.zdim.value(),
+            "box": self.box.currentData(),
+            "epochs": self.epochs.value() or None,
+            "device": self.device.currentData(),
+            "seed": self.seed.value(),
+            "invert_contrast": self.invert.isChecked(),
+            "max_shift": self.max_shift.value() or None,
+            "starts": self.starts.value(),
+            "batch_size": self.batch_size.value(),
+            "learning_rate": self.learning_rate.value(),
+            "beta": self.beta.value(),
+        }
+
+    # Following the viewer
+
+    def _find_sources(self, _: object = None) -> None:
+        before = self.particles
+        self._sources = [
+            (layer.name, layer.metadata["particles"])
+            for layer in self._viewer.layers
+            if "particles" in layer.metadata
+        ]
+        self._sources += self._files
+        self.source.blockSignals(True)
+        self.source.clear()
+        for name, particles in self._sources:
+            self.source.addItem(name)
+            self.source.setItemData(self.source.count() - 1, str(particles.source), 3)
+        if not self._sources:
+            self.source.addItem("none")
+        self.source.setEnabled(bool(self._sources))
+        kept = [i for i, (_, particles) in enumerate(self._sources) if particles is before]
+        self.source.setCurrentIndex(kept[0] if kept else max(len(self._sources) - 1, 0))
+        self.source.blockSignals(False)
+        if before is None or not kept:
+            self._on_source()
+
+    def _on_source(self, _: object = None) -> None:
+        particles = self.particles
+        self._describe(particles)
+        box = self.box.currentData()
+        self.box.clear()
+        self.box.addItem("original" + (f" ({particles.box} px)" if particles else ""), None)
+        for smaller in _BOXES:
+            if particles is not None and smaller < particles.box:
+                self.box.addItem(f"{smaller} px", smaller)
+        self.box.setCurrentIndex(max(self.box.findData(box), 0))
+        has_poses = particles is not None and particles.has_poses
+        given = self.poses.findData("given")
+        self.poses.model().item(given).setEnabled(has_poses)
+        if not has_poses:
+            self.poses.setCurrentIndex(self.poses.findData("search"))
+        self.suggest_output()
+
+    def _describe(self, particles: ParticleSet | None) -> None:
+        if particles is None:
+            self.about.setText(
+                "Open particles in napari (File › Open Sample has some), or browse for a file."
+            )
+            return
+        size = particles.pixel_size
+        parts = [
+            f"{len(particles):,} particles",
+            f"{particles.box} px",
+            f"{size:.3g} Å/px" if size is not None else "pixel size unknown",
+            "poses" if particles.has_poses else "no poses",
+            "CTF" if particles.ctf is not None else "no CTF",
+        ]
+        self.about.setText(", ".join(parts))
+
+    def _browse_particles(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open particles", "", _FILES)
+        if path:
+            self.add_file(Path(path))
+
+    def _browse_output(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Run folder", self.output.text())
+        if not path:
+            return
+        folder, particles = Path(path), self.particles
+        if particles is not None and not is_run(folder) and any(folder.iterdir()):
+            # A run wants a folder of its own: make one in the folder that was chosen.
+            folder = next_output(folder / Path(particles.source).name)
+        self.output.setText(str(folder))
+
+    # Building
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        form = _form()
+        layout.addLayout(form)
+
+        self.source = _combo({})
+        self.source.currentIndexChanged.connect(self._on_source)
+        self.about = note()
+        self.about.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        browse = _small_button("Browse…", self._browse_particles)
+        browse.setToolTip("Take particles from a .star, .mrcs or .mrc file.")
+        _row(form, "Particles", self.source, browse, tip="An open layer of particles, or a file.")
+        form.addRow(self.about)
+
+        self.poses = _combo({"Search": "search", "From the file": "given"})
+        _row(
+            form,
+            "Poses",
+            self.poses,
+            tip="Search: orientations and shifts are found from the images alone. "
+            "From the file: those in the STAR file are kept.",
+        )
+        self.zdim = _spin(0, 32, Settings.model_fields["zdim"].default)
+        self.zdim.setSpecialValueText("0 (one structure)")
+        _row(
+            form,
+            "Latent dims",
+            self.zdim,
+            tip="Dimensions of the latent variable that describes how particles differ. "
+            "1 suits one motion; up to 8 for unknown heterogeneity; 0 for a single structure.",
+        )
+        self.box = _combo({})
+        _row(form, "Box", self.box, tip="Crop in Fourier space to a smaller box: faster, coarser.")
+        self.epochs = _spin(0, 10_000, 0)
+        self.epochs.setSpecialValueText("auto")
+        _row(form, "Epochs", self.epochs, tip="Passes over all particles; auto suits most sets.")
+        self.device = _combo({"auto": "auto", "CPU": "cpu", "GPU (CUDA)": "cuda"})
+        _row(form, "Device", self.device, tip="Auto takes the GPU if there is one.")
+        self.output = QLineEdit()
+        self.output.setPlaceholderText("run folder")
+        self.output.textChanged.connect(self.output_changed)
+        choose = _small_button("Browse…", self._browse_output)
+        choose.setToolTip("Choose a folder: a new one for a new run, a run's to resume it.")
+        _row(form, "Output", self.output, choose, tip="Run folder: new, or of a run to resume.")
+
+        self.advanced = QCollapsible("Advanced")
+        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
+        inner = QWidget()
+        more = _form()
+        inner.setLayout(more)
+        self._build_advanced(more)
+        self.advanced.addWidget(inner)
+        layout.addWidget(self.advanced)
+
+    def _build_advanced(self, form: QFormLayout) -> None:
+        defaults = {name: field.default for name, field in Settings.model_fields.items()}
+        self.invert = QCheckBox("particles are dark on light")
+        _row(form, "Contrast", self.invert, tip="Flip the sign of the images.")
+        self.max_shift = _number(0, 1000, 0, 1)
+        self.max_shift.setSpecialValueText("auto")
+        self.max_shift.setSuffix(" px")
+        _row(
+            form,
+            "Max shift",
+            self.max_shift,
+            tip="Largest shift searched, in pixels of the file; auto is 8 % of the box.",
+        )
+        self.starts = _spin(1, 16, defaults["starts"])
+        _row(form, "Starts", self.starts, tip="Random starts of the pose search; the best is kept.")
+        self.batch_size = _spin(1, 4096, defaults["batch_size"])
+        _row(form, "Batch size", self.batch_size, tip="Images per step.")
+        self.learning_rate = _number(0, 1, defaults["learning_rate"], 5)
+        self.learning_rate.setSingleStep(1e-4)
+        _row(form, "Learning rate", self.learning_rate)
+        self.beta = _number(0, 1000, defaults["beta"], 3)
+        _row(form, "KL weight", self.beta, tip="Weight of the KL divergence; 1 is the ELBO.")
+        self.seed = _spin(0, 2**31 - 1, defaults["seed"])
+        _row(form, "Seed", self.seed, tip="The same seed and device give the same run.")
+
+
+def _read(path: Path) -> ParticleSet:
+    from ..particles import read
+
+    return read(path)
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(4)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    return form
+
+
+def _row(form: QFormLayout, label: str, *widgets: QWidget, tip: str = "") -> None:
+    line = QHBoxLayout()
+    line.setSpacing(4)
+    for position, widget in enumerate(widgets):
+        line.addWidget(widget, stretch=0 if position else 1)
+        if tip and not widget.toolTip():
+            widget.setToolTip(tip)
+    name = QLabel(label)
+    name.setToolTip(tip)
+    # One width for all labels, so that the fields of both forms stand in one column.
+    name.setFixedWidth(96)
+    form.addRow(name, line)
+
+
+def _combo(items: dict[str, str]) -> QComboBox:
+    combo = QComboBox()
+    for text, data in items.items():
+        combo.addItem(text, data)
+    # Long names must not widen the dock.
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def _spin(low: int, high: int, value: int) -> QSpinBox:
+    spin = QSpinBox()
+    spin.setRange(low, high)
+    spin.setValue(value)
+    spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.UpDownArrows)
+    return spin
+
+
+def _number(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:
+    spin = QDoubleSpinBox()
+    spin.setDecimals(decimals)
+    spin.setRange(low, high)
+    spin.setValue(value)
+    return spin
+
+
+def _small_button(text: str, clicked: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+    button.clicked.connect(clicked)
+    return button

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QPointF, Qt
+
+from napari_cryodrgn.widgets import latent_plot
+from napari_cryodrgn.widgets.explorer_dock import ExplorerDock
+from napari_cryodrgn.widgets.latent_plot import LatentPlot
+from napari_cryodrgn.widgets.qt_tools import colors
+
+HERE = Path("/runs/one")
+
+
+@pytest.fixture
+def make(qtbot, fake_runs, pca) -> Iterator[Callable[..., ExplorerDock]]:
+    docks = []
+
+    def make(*runs, viewer=None) -> ExplorerDock:
+        dock = ExplorerDock(viewer or ViewerModel(), open_run=fake_runs(*runs), pca=pca)
+        qtbot.addWidget(dock)
+        dock.resize(400, 800)
+        dock.show()
+        docks.append(dock)
+        if runs:
+            dock.open_folder(runs[0].folder)
+            qtbot.waitUntil(lambda: dock.model.run is runs[0], timeout=10_000)
+        return dock
+
+    yield make
+    for dock in docks:
+        dock.end()
+
+
+def click_at(qtbot, plot: LatentPlot, x: float, y: float) -> None:
+    """Click with the mouse at a point in data units."""
+    qtbot.waitExposed(plot)
+    qtbot.wait(50)
+    scene = plot.getViewBox().mapViewToScene(QPointF(x, y))
+    qtbot.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=plot.mapFromScene(scene))
+
+
+def test_an_empty_dock_says_what_to_do(make):
+    dock = make()
+
+    assert "Open the folder of a run" in dock.hint.text()
+    assert not dock.show_button.isVisible()
+    assert dock.pages.currentIndex() == 0
+
+
+def test_a_click_shows_the_volume_there(make, qtbot, fake_run):
+    run = fake_run(HERE)
+    dock = make(run)
+    viewer = dock._viewer
+
+    click_at(qtbot, dock.plot, 1.0, 0.5)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+
+    (layer,) = viewer.layers
+    assert layer.name == "Decoded volume"
+    np.testing.assert_allclose(layer.scale, 6.0)
+    assert layer.iso_threshold == pytest.approx(run.contour())
+    # Half a pixel either way is what a mouse can do.
+    np.testing.assert_allclose(run.decoded[0], [1.0, 0.5], atol=0.05)
+    assert f"particle <b>{dock.model.pick.particle}</b>" in dock.pick_text.text()
+    assert "Decoded in" in dock.status.text()
+    assert dock.plot.here.isVisible()
+    (x,), (y,) = dock.plot.nearest.getData()
+    np.testing.assert_allclose((x, y), run.latents.mu[dock.model.pick.particle])
+
+
+def test_further_clicks_use_the_same_layer_camera_and_contour(make, qtbot, fake_run):
+    dock = make(fake_run(HERE))
+    viewer = dock._viewer
+    click_at(qtbot, dock.plot, 1.0, 0.5)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    layer = viewer.layers[0]
+    first = layer.data.copy()
+    viewer.scene.camera.angles = (10, 20, 30)
+    layer.iso_threshold = 0.5
+
+    click_at(qtbot, dock.plot, -2.0, -0.5)
+    qtbot.waitUntil(lambda: not np.array_equal(layer.data, first), timeout=10_000)
+
+    assert len(viewer.layers) == 1
+    assert tuple(viewer.scene.camera.angles) == (10, 20, 30)
+    assert layer.iso_threshold == 0.5
+
+
+def test_a_drag_is_no_click(make, qtbot, fake_run):
+    dock = make(fake_run(HERE))
+    dock.plot.clicked.connect(pytest.fail)
+    viewport = dock.plot.viewport()
+    middle = viewport.rect().center()
+
+    qtbot.mousePress(viewport, Qt.MouseButton.LeftButton, pos=middle)
+    qtbot.mouseMove(viewport, middle * 1.2)
+    qtbot.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=middle * 1.2)
+    qtbot.mouseClick(viewport, Qt.MouseButton.RightButton, pos=middle)
+
+
+def test_one_dimension_is_a_histogram_that_can_be_clicked(make, qtbot, fake_run):
+    run = fake_run(HERE, zdim=1)
+    dock = make(run)
+    assert dock.plot.bars.isVisible()
+    assert not dock.plot.points.isVisible()
+    assert not dock.x_axis.isVisible()
+
+    click_at(qtbot, dock.plot, 1.0, 5.0)
+    qtbot.waitUntil(lambda: len(dock._viewer.layers) == 1, timeout=10_000)
+
+    np.testing.assert_allclose(run.decoded[0], [1.0], atol=0.05)
+    assert dock.plot.line.isVisible()
+    assert dock.plot.line.value() == pytest.approx(1.0, abs=0.05)
+
+
+def test_axes_can_be_chosen(make, fake_run):
+    run = fake_run(HERE, zdim=4)
+    dock = make(run)
+    assert (dock.x_axis.currentText(), dock.y_axis.currentText()) == ("PC1", "PC2")
+
+    dock.x_axis.setCurrentText("z2")
+    dock.y_axis.setCurrentText("z0")
+
+    x, y = dock.plot.points.getData()
+    np.testing.assert_allclose(x, run.latents.mu[:, 2])
+    np.testing.assert_allclose(y, run.latents.mu[:, 0])
+
+
+def test_many_points_are_a_density_with_a_sample_on_top(make, fake_run, monkeypatch):
+    monkeypatch.setattr(latent_plot, "MANY", 1000)
+    monkeypatch.setattr(latent_plot, "SAMPLE", 300)
+
+    dock = make(fake_run(HERE, n_particles=1500))
+
+    assert dock.plot.density.isVisible()
+    assert len(dock.plot.points.getData()[0]) == 300
+
+
+def test_a_run_without_latent_shows_its_structure(make, qtbot, fake_run):
+    dock = make(fake_run(HERE, zdim=0))
+    assert "one structure" in dock.hint.text()
+
+    qtbot.mouseClick(dock.show_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(dock._viewer.layers) == 1, timeout=10_000)
+
+
+def test_a_run_in_progress_is_followed(make, qtbot, fake_run):
+    run = fake_run(HERE, finished=False, can_decode=False, epoch=1)
+    early = run.latents
+    run.latents = None
+    dock = make(run)
+    assert dock.timer.isActive()
+    assert "no latent yet" in dock.hint.text()
+    assert "in progress" in dock.about.text()
+
+    run.latents, run.can_decode, run.has_changed = early, True, True
+    dock.timer.timeout.emit()
+    qtbot.waitUntil(lambda: dock.pages.currentIndex() == 1, timeout=10_000)
+    run.finished = True
+    run.has_changed = False
+    dock.open_folder(HERE)
+    qtbot.waitUntil(lambda: not dock.timer.isActive(), timeout=10_000)
+
+    assert not dock.follow.isVisible()
+
+
+def test_following_keeps_the_zoom(make, qtbot, fake_run):
+    run = fake_run(HERE, finished=False)
+    dock = make(run)
+    dock.plot.setRange(xRange=(0, 1), yRange=(0, 1), padding=0)
+    moved = run.latents.mu + 5
+    run.latents, run.has_changed = SimpleNamespace(mu=moved, logvar=moved), True
+
+    dock.timer.timeout.emit()
+    qtbot.waitUntil(lambda: np.allclose(dock.plot.points.getData()[0], moved[:, 0]), timeout=10_000)
+
+    np.testing.assert_allclose(dock.plot.viewRange(), [(0, 1), (0, 1)], atol=1e-6)
+
+
+def test_a_folder_that_is_no_run_changes_nothing(make, qtbot, fake_run, notifications):
+    run = fake_run(HERE)
+    dock = make(run)
+
+    dock.open_folder("/elsewhere")
+    qtbot.waitUntil(lambda: bool(notifications), timeout=10_000)
+
+    ((severity, message),) = notifications
+    assert severity == "error"
+    assert "/elsewhere" in message
+    assert "config.yaml" in message
+    assert dock.model.run is run
+    assert dock.pages.currentIndex() == 1
+
+
+def test_a_walk_is_a_layer_with_a_slider(make, qtbot, fake_run):
+    dock = make(fake_run(HERE, zdim=3))
+    viewer = dock._viewer
+    assert dock.walk_button.text() == "Walk along PC1"
+
+    qtbot.mouseClick(dock.walk_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+
+    assert viewer.layers[0].data.shape == (20, 24, 24, 24)
+    np.testing.assert_allclose(viewer.layers[0].scale, (1, 6, 6, 6))
+    # A click after it shows its own volume, not both.
+    click_at(qtbot, dock.plot, 0.0, 0.0)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
+    assert [layer.visible for layer in viewer.layers] == [False, True]
+
+
+def test_the_plot_follows_the_theme(make, fake_run):
+    dock = make(fake_run(HERE))
+
+    dock._viewer.theme = "light"
+
+    assert dock.plot.backgroundBrush().color().name() == colors("light").background
+
+
+def test_closing_the_dock_ends_its_thread(make, fake_run):
+    dock = make(fake_run(HERE))
+    dock.model.walk()
+
+    dock.close()
+
+    assert not dock.timer.isActive()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        dock.model.open(HERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class FakeReconstruct:
     warn: str = ""
     calls: list[tuple[Settings, ParticleSet, bool]] = field(default_factory=list)
     closed: int = 0
+    closed_in: list[threading.Thread] = field(default_factory=list)
 
     def __call__(
         self, settings: Settings, particles: ParticleSet, resume: bool
@@ -54,6 +56,7 @@ class FakeReconstruct:
             yield from self._events(settings, particles, resume)
         except GeneratorExit:
             self.closed += 1
+            self.closed_in.append(threading.current_thread())
             raise
 
     def _events(

@@ -157,7 +157,7 @@ def test_a_run_in_progress_is_followed(make, qtbot, fake_run):
     dock = make(run)
     assert dock.timer.isActive()
     assert "no latent yet" in dock.hint.text()
-    assert "in progress" in dock.about.text()
+    assert dock.follow.isVisible()
 
     run.latents, run.can_decode, run.has_changed = early, True, True
     dock.timer.timeout.emit()
@@ -194,6 +194,8 @@ def test_a_folder_that_is_no_run_changes_nothing(make, qtbot, fake_run, notifica
     assert severity == "error"
     assert "/elsewhere" in message
     assert "config.yaml" in message
+    assert dock.message.isVisible()
+    assert "/elsewhere" in dock.message.text()
     assert dock.model.run is run
     assert dock.pages.currentIndex() == 1
 

@@ -161,6 +161,19 @@ def test_the_sample_is_made_once(tmp_path, monkeypatch):
     assert (tmp_path / "sample" / "particles.mrcs").stat().st_mtime_ns == made
 
 
+def test_a_sample_without_a_place_in_the_cache(tmp_path, monkeypatch):
+    occupied = tmp_path / "file"
+    occupied.write_text("not a folder")
+    monkeypatch.setattr(sample_data, "PARTICLES", 20)
+    monkeypatch.setattr(sample_data, "_folder", lambda: occupied / "sample")
+    monkeypatch.setattr(sample_data.tempfile, "mkdtemp", lambda **_: str(tmp_path / "spare"))
+
+    ((data, _, _),) = sample_data.moving_molecule()
+
+    assert len(data) == 20
+    assert (tmp_path / "spare" / "particles.star").exists()
+
+
 def test_a_broken_sample_is_made_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(sample_data, "PARTICLES", 20)
     monkeypatch.setattr(sample_data, "_folder", lambda: Path(tmp_path))
@@ -169,3 +182,16 @@ def test_a_broken_sample_is_made_anew(tmp_path, monkeypatch):
     ((data, _, _),) = sample_data.moving_molecule()
 
     assert len(data) == 20
+
+
+def test_files_of_cryodrgn_and_relion(shared_data):
+    folder = shared_data / "cryodrgn-run"
+    viewer = ViewerModel()
+
+    stack = add(viewer, *read_layers(str(folder / "particles.star")))
+    volume = add(viewer, *read_layers(str(folder / "reference_volumes" / "vol_001.mrc")))
+
+    assert stack.data.shape[1] == 1
+    assert stack.data.shape[2] == stack.data.shape[3]
+    assert volume.data.ndim == 3
+    assert 0 < volume.iso_threshold < volume.data.max()

@@ -80,9 +80,11 @@ def test_train_then_explore_with_the_mouse(
 
     np.testing.assert_allclose(run.decoded[-1], [1.0, 0.5], atol=0.1)
     # Closing the dock, as its X does, ends its thread.
-    with qtbot.waitSignal(explorer.destroyed, timeout=2000):
-        viewer.window.remove_dock_widget(explorer)
-        assert not explorer.timer.isActive()
+    gone: list[bool] = []
+    explorer.destroyed.connect(lambda: gone.append(True))
+    viewer.window.remove_dock_widget(explorer)
+    assert not explorer.timer.isActive()
+    qtbot.waitUntil(lambda: bool(gone), timeout=2000)
     with pytest.raises(RuntimeError, match="shutdown"):
         explorer.model.open(folder)
 
@@ -118,6 +120,36 @@ def test_the_docks_of_the_menu_see_a_guarded_viewer(
     names = [layer.name for layer in viewer.layers]
     assert names == ["particles.star", "run: volume", "Decoded volume", "Walk along PC1"]
     assert len(run.decoded) == 22
+
+
+def test_closing_the_window_ends_what_its_docks_started(
+    make_napari_viewer, qtbot, star, tmp_path, fake_reconstruct, fake_run, fake_runs, pca
+):
+    viewer = make_napari_viewer(show=True)
+    run = fake_run(tmp_path)
+    reconstruct = fake_reconstruct(epochs=1000, delay=0.1)
+    train = TrainDock(viewer, reconstruct)
+    explorer = ExplorerDock(viewer, fake_runs(run), pca)
+    viewer.window.add_dock_widget(train, name="train")
+    viewer.window.add_dock_widget(explorer, name="explorer")
+    train.form.add_file(star)
+    train.form.use_folder(tmp_path / "run")
+    train.start()
+    explorer.open_folder(tmp_path)
+    qtbot.waitUntil(lambda: train.model.saved and explorer.model.run is run, timeout=10_000)
+    model = explorer.model
+
+    # Not waitSignals: it touches the objects after they are gone.
+    gone: list[str] = []
+    train.destroyed.connect(lambda: gone.append("train"))
+    explorer.destroyed.connect(lambda: gone.append("explorer"))
+
+    viewer.close()
+    qtbot.waitUntil(lambda: len(gone) == 2, timeout=5000)
+
+    assert reconstruct.closed == 1
+    with pytest.raises(RuntimeError, match="shutdown"):
+        model.open(tmp_path)
 
 
 _LEAVE = """

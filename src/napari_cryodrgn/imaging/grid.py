@@ -49,7 +49,7 @@ class FourierGrid:
         self.n = 2 * self.half + 1
         x = torch.arange(box, device=device) - box // 2
         kernel = 1 / torch.sinc(x / self._padded) ** 2
-        self._correction = kernel[:, None, None] * kernel[:, None] * kernel
+        self.correction = kernel[:, None, None] * kernel[:, None] * kernel
         r = (x[:, None, None] ** 2 + x[:, None] ** 2 + x**2).float().sqrt()
         inner = mask_radius if mask_radius is not None else 0.42 * box
         self.mask = 0.5 + 0.5 * torch.cos(math.pi * ((r - inner) / (0.08 * box)).clamp(0, 1))
@@ -63,7 +63,7 @@ class FourierGrid:
     def transform(self, volumes: Float[Tensor, "*k z y x"]) -> Complex[Tensor, "*k n n n"]:
         """Fourier transform of real volumes, corrected for trilinear interpolation."""
         pad = (self._padded - self.box) // 2
-        padded = functional.pad(volumes * self._correction, (pad, pad) * 3)
+        padded = functional.pad(volumes * self.correction, (pad, pad) * 3)
         spectrum = torch.fft.fftn(torch.fft.ifftshift(padded, dim=_AXES), dim=_AXES)
         spectrum = torch.fft.fftshift(spectrum, dim=_AXES)
         c, h = self._padded // 2, self.half
@@ -84,7 +84,7 @@ class FourierGrid:
         real = torch.fft.fftshift(real, dim=_AXES)
         pad = (self._padded - self.box) // 2
         crop = slice(pad, pad + self.box)
-        volumes = real[..., crop, crop, crop] * self._correction
+        volumes = real[..., crop, crop, crop] * self.correction
         return volumes * self.mask if mask else volumes
 
     def sample(

@@ -11,13 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def so3_grid(order: int) -> Float[Tensor, "n 3 3"]:
-    """HEALPix directions times in-plane angles: 72 * 8**order rotations, object to image.
+def so3_grid(n_side: int) -> Float[Tensor, "n 3 3"]:
+    """HEALPix directions times in-plane angles: 72 n_side³ rotations, object to image.
 
-    Neighbours are about 60 / 2**order degrees apart (15 degrees at order 2).
+    Neighbours are about 60 / n_side degrees apart.
     """
-    n_side = 2**order
-    theta, phi = healpix.pix2ang(n_side, np.arange(12 * n_side**2), nest=True)
+    theta, phi = healpix.pix2ang(n_side, np.arange(12 * n_side**2))
     n_psi = 6 * n_side
     psi = (np.arange(n_psi) + 0.5) * 2 * np.pi / n_psi
     a = torch.from_numpy(np.asarray(phi)).repeat_interleave(n_psi)

@@ -42,7 +42,7 @@ class SearchSettings:
     last_limit: float = 15.0
     levels: int = 4
     keep: tuple[int, ...] = (8, 6, 4, 3, 2)
-    order: int = 2
+    n_side: int = 4
     max_shift: float = 2.5
     shift_step: float = 1.25
     risk: float = 3.0
@@ -107,7 +107,7 @@ class PoseSearch:
         self._grid = FourierGrid(lattice.box, self._last, device=device)
         self._grids = self._grid.transform(volumes)
         self._corners, self._quarters = _CORNERS.to(device), _QUARTERS.to(device)
-        self._rotations = so3_grid(settings.order).to(device)
+        self._rotations = so3_grid(settings.n_side).to(device)
         self._spacing = so3_spacing(len(self._rotations))
         shifts, self._shift_spacing = shift_grid(settings.max_shift, settings.shift_step)
         self._shifts = shifts.to(device)

@@ -1,1 +1,35 @@
-"""Training."""
+"""Settings, the run as a generator of events, and the run folder."""
+
+from .events import (
+    CheckpointSaved,
+    EpochDone,
+    Event,
+    LatentUpdated,
+    PosesUpdated,
+    PreviewVolume,
+    RunFinished,
+    RunStarted,
+    StageStarted,
+    StepDone,
+    Warned,
+)
+from .reconstruct import reconstruct
+from .settings import Settings
+from .state import build_decoder
+
+__all__ = [
+    "CheckpointSaved",
+    "EpochDone",
+    "Event",
+    "LatentUpdated",
+    "PosesUpdated",
+    "PreviewVolume",
+    "RunFinished",
+    "RunStarted",
+    "Settings",
+    "StageStarted",
+    "StepDone",
+    "Warned",
+    "build_decoder",
+    "reconstruct",
+]

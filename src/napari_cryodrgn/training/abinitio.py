@@ -31,7 +31,7 @@ class SoftEMSettings:
     limit: float = 8.0
     steps: int = 100
     batch: int = 100
-    order: int = 2
+    n_side: int = 4
     rates: tuple[float, float] = (0.9, 0.25)
     decay: float = 0.3
     prior_factor: float = 8.0
@@ -60,14 +60,12 @@ def soft_em(
     limit = min(settings.limit, data.lattice.limit)
     p = data.lattice.count(limit)
     k, shell = data.lattice.k[:p], data.lattice.shell[:p]
-    frame = expmap(2 * torch.randn(3, generator=random))
-    rotations = (so3_grid(settings.order) @ frame).to(device)
+    base = so3_grid(settings.n_side)
     shifts, _ = shift_grid(max_shift, step)
     phases = shift_phases(k, data.box, shifts.to(device))
-    n_rotations, n_shifts, n = len(rotations), len(shifts), len(data)
+    n_rotations, n_shifts, n = len(base), len(shifts), len(data)
     batch = min(settings.batch, n)
     grid = FourierGrid(data.box, limit, device=device)
-    points = slice_points(rotations, k)
 
     sample = torch.randperm(n, generator=random)[:2000]
     power = torch.stack([x.abs().square().mean(0) for _, x, _ in data.batches(500, limit, sample)])
@@ -83,6 +81,9 @@ def soft_em(
         if len(queue) < batch:
             queue = torch.cat([queue, torch.randperm(n, generator=random)])
         index, queue = queue[:batch], queue[batch:]
+        # A new orientation of the grid at every step: its coarseness then blurs, but does not bias.
+        frame = expmap(2 * torch.randn(3, generator=random))
+        points = slice_points((base @ frame).to(device), k)
         pixels, ctf = data.batch(index, limit)
         inverse = (1 / variance[shell])[:p]
         images = torch.view_as_real((pixels * ctf)[:, None] * phases).reshape(-1, 2 * p)

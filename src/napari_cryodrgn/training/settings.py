@@ -31,11 +31,19 @@ class Settings(BaseModel):
     max_shift: float | None = Field(
         None, gt=0, description="Largest shift searched, in pixels of the file; 8 % of the box if absent."
     )
-    starts: int = Field(2, ge=1, le=16, description="Random starts of the search from nothing.")
+    starts: int = Field(
+        8, ge=1, le=32, description="Random starts of the search from nothing, at most."
+    )
 
     width: int = Field(128, ge=8, description="Units in each hidden layer of encoder and decoder.")
     layers: int = Field(3, ge=1, description="Hidden layers of encoder and decoder.")
-    encoding: Encoding = Field("gaussian", description="Positional encoding of the VAE's decoder.")
+    decoder: Literal["residual", "plain"] = Field(
+        "residual", description="On top of a consensus volume, or the paper's plain network."
+    )
+    encoding: Encoding = Field("density", description="Positional encoding of the decoder.")
+    linear_start: bool = Field(
+        True, description="Start the latent from a linear fit; off is the paper's VAE from nothing."
+    )
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     beta: float = Field(1.0, ge=0, description="Weight of the KL term; 1 is the ELBO.")

@@ -226,6 +226,7 @@ class ExplorerDock(Dock):
             else f"Cancel walk ({walk[0]} of {walk[1]})"
         )
         if self.model.busy:
+            self.message.hide()
             self.status.setText(self.model.busy)
         elif self.status.text().endswith("..."):
             self.status.clear()
@@ -235,7 +236,8 @@ class ExplorerDock(Dock):
     def _on_failed(self, error: Exception) -> None:
         message = html.escape(notify.error(error))
         color = colors(self._viewer.theme).error
-        self.status.setText(f'<span style="color: {color}">{message}</span>')
+        self.message.setText(f'<span style="color: {color}">{message}</span>')
+        self.message.show()
 
     def _follow_theme(self, _: object = None) -> None:
         self.plot.set_colors(colors(self._viewer.theme))
@@ -254,9 +256,12 @@ class ExplorerDock(Dock):
         top.addWidget(self.folder, stretch=1)
         top.addWidget(self.open_button)
         self.body.addLayout(top)
+        self.message = note(selectable=True)
+        self.message.hide()
+        self.body.addWidget(self.message)
         self.about = note()
         self.body.addWidget(self.about)
-        self.follow = QCheckBox("follow this run")
+        self.follow = QCheckBox("in progress: follow this run")
         self.follow.setChecked(True)
         self.follow.setToolTip("Show new checkpoints as the run saves them.")
         self.follow.toggled.connect(self._choose_follow)
@@ -324,12 +329,12 @@ def _about(run: Run | None) -> str:
         return ""
     parts = [
         f"{run.n_particles:,} particles",
-        f"{run.zdim} latent dims" if run.zdim != 1 else "1 latent dim",
+        f"zdim {run.zdim}",
         f"{run.box} px",
     ]
     if run.pixel_size is not None:
         parts.append(f"{run.pixel_size:.3g} Å/px")
-    parts.append(f"epoch {run.epoch}" + ("" if run.finished else ", in progress"))
+    parts.append(f"epoch {run.epoch}")
     return ", ".join(parts)
 
 

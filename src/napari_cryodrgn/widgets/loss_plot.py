@@ -51,7 +51,7 @@ class LossPlot(pg.GraphicsLayoutWidget):
         """Follow the theme."""
         self._colors = colors
         self.setBackground(colors.background)
-        for plot, label in ((self._upper, "per pixel"), (self._lower, "KL (nats)")):
+        for plot, label in ((self._upper, "loss per pixel"), (self._lower, "KL (nats)")):
             plot.setLabel("left", label, color=colors.text, **{"font-size": "8pt"})
             for side in ("left", "bottom"):
                 plot.getAxis(side).setPen(colors.dim)

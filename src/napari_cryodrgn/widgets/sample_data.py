@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ def _star(folder: Path) -> Path:
     except CryodrgnError:
         # A cache that cannot be read is made anew.
         pass
-    folder.mkdir(parents=True, exist_ok=True)
     simulation = simulate(hinge(), PARTICLES, BOX, PIXEL_SIZE, snr=0.2)
-    return write_simulation(folder, simulation)
+    try:
+        return write_simulation(folder, simulation)
+    except CryodrgnError:
+        # The home folder may be read-only or full.
+        return write_simulation(tempfile.mkdtemp(prefix="napari-cryodrgn-"), simulation)

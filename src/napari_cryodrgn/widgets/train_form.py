@@ -249,7 +249,7 @@ class TrainForm(QWidget):
         choose.setToolTip("Choose a folder: a new one for a new run, a run's to resume it.")
         _row(form, "Output", self.output, choose, tip="Run folder: new, or of a run to resume.")
 
-        self.advanced = QCollapsible("Advanced")
+        self.advanced = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
         self.advanced.layout().setContentsMargins(0, 0, 0, 0)
         inner = QWidget()
         more = _form()

@@ -36,8 +36,8 @@ class Outcome:
 class TrainSession:
     """Runs a generator of events in a thread and hands its events to the GUI.
 
-    Events are handed over about ten times a second, and only when the last ones have been taken:
-    a GUI that is slow to draw gets fewer, larger helpings and never falls behind. Errors do not
+    Events are collected and offered about ten times a second; the GUI takes all there are. One that
+    is slow to draw gets fewer, larger helpings and never falls behind. Errors do not
     leave the thread as exceptions, since napari's workers swallow `RuntimeError`; they are in the
     `Outcome`.
 
@@ -54,7 +54,6 @@ class TrainSession:
         self._start = start
         self._lock = threading.Lock()
         self._pending: list[Event] = []
-        self._offered = False
         self._stop = threading.Event()
         self._go_on = threading.Event()
         self._go_on.set()
@@ -123,9 +122,8 @@ class TrainSession:
             for event in stream:
                 with self._lock:
                     self._pending.append(event)
-                if not self._offered and time.monotonic() - offered_at > _INTERVAL:
+                if time.monotonic() - offered_at > _INTERVAL:
                     offered_at = time.monotonic()
-                    self._offered = True
                     yield
                 while not self._go_on.wait(_INTERVAL):
                     # An empty helping, so that napari can end the worker while paused.
@@ -145,7 +143,6 @@ class TrainSession:
     def _take(self, _: object = None) -> None:
         with self._lock:
             events, self._pending = self._pending, []
-            self._offered = False
         if events and not self._ended:
             self.events.emit(events)
 

@@ -1,0 +1,18 @@
+"""Positional encoding, coordinate decoder, image encoder, and the VAE."""
+
+from .decoder import ConsensusSlices, CoordinateDecoder
+from .encoder import ImageEncoder
+from .encoding import PositionalEncoding, density, gaussian, geometric
+from .vae import VAE, Elbo
+
+__all__ = [
+    "VAE",
+    "ConsensusSlices",
+    "CoordinateDecoder",
+    "Elbo",
+    "ImageEncoder",
+    "PositionalEncoding",
+    "density",
+    "gaussian",
+    "geometric",
+]

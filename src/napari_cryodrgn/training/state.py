@@ -1,0 +1,260 @@
+"""The state of a run, and its files: the run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from ..errors import RunFolderError
+from ..model import VAE, CoordinateDecoder, ImageEncoder, PositionalEncoding
+from ..particles import ParticleSet, write_latents, write_poses, write_star, write_volume
+from .events import Event
+from .settings import Settings
+
+_CHECKPOINT = "checkpoint.pkl"
+
+
+@dataclass
+class RunState:
+    """Everything that the next task of a run needs; saved after each task.
+
+    Tensors are on the CPU when saved. ``task`` counts the tasks done, ``epoch`` the epochs shown.
+    """
+
+    task: int = 0
+    epoch: int = 0
+    seconds: float = 0.0
+    rotations: Tensor | None = None
+    shifts: Tensor | None = None
+    scores: Tensor | None = None
+    noise: Tensor | None = None
+    volume: Tensor | None = None
+    limit: float = 0.0
+    latent: Tensor | None = None
+    deviation: Tensor | None = None
+    mu: Tensor | None = None
+    logvar: Tensor | None = None
+    model: dict[str, Any] | None = None
+    optimizer: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call ``write`` on a temporary name beside ``path``, then rename.
+
+    Raises
+    ------
+    RunFolderError
+        If the folder cannot be written to.
+    """
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise RunFolderError(
+            path.parent, f"{path.name} cannot be written ({error.strerror or error}).",
+            remedy="Check the free space and your permissions, or choose another output folder.",
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def model_description(vae: VAE | None, decoder: CoordinateDecoder) -> dict[str, Any]:
+    """Architecture and weights as plain tensors and numbers, to rebuild the networks from."""
+    description: dict[str, Any] = {
+        "decoder_args": {
+            "zdim": decoder.zdim,
+            "width": decoder.input.out_features,
+            "layers": len(decoder.hidden),
+            "box": decoder.box,
+            "features": decoder.encoding.n_features // 2,
+            "residual": decoder.residual,
+        },
+        "decoder_state_dict": decoder.state_dict(),
+    }
+    if vae is not None:
+        encoder = vae.encoder
+        description["encoder_args"] = {
+            "n_inputs": encoder.input.in_features,
+            "zdim": encoder.zdim,
+            "width": encoder.input.out_features,
+            "layers": len(encoder.hidden),
+        }
+        description["encoder_state_dict"] = encoder.state_dict()
+    return description
+
+
+def build_decoder(description: dict[str, Any]) -> CoordinateDecoder:
+    """Decoder from ``model_description``."""
+    args = dict(description["decoder_args"])
+    features, residual = args.pop("features"), args.pop("residual")
+    box = args["box"]
+    decoder = CoordinateDecoder(
+        PositionalEncoding(torch.zeros(3, features)),
+        consensus=torch.zeros(box, box, box) if residual else None,
+        **args,
+    )
+    decoder.load_state_dict(description["decoder_state_dict"])
+    return decoder
+
+
+def build_encoder(description: dict[str, Any]) -> ImageEncoder:
+    """Encoder from ``model_description``."""
+    encoder = ImageEncoder(**description["encoder_args"])
+    encoder.load_state_dict(description["encoder_state_dict"])
+    return encoder
+
+
+class RunFolder:
+    """Writes the files of a run, each atomically, in cryoDRGN's layout plus ``events.jsonl``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self, settings: Settings, particles: ParticleSet, box: int, pixel_size: float) -> None:
+        """Make the folder and write ``config.yaml``; a run that stood there starts anew.
+
+        Raises
+        ------
+        RunFolderError
+            If the folder holds other things than a run, or cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            present = {p.name for p in self.path.iterdir() if not p.name.startswith(".")}
+        except OSError as error:
+            raise RunFolderError(
+                self.path, f"the folder cannot be made ({error.strerror or error}).",
+                remedy="Choose another output folder.",
+            ) from error
+        if present and "config.yaml" not in present:
+            raise RunFolderError(
+                self.path, "the folder holds other files and no run.",
+                remedy="Choose an empty or new folder for the output.",
+            )
+        for name in present:
+            if name == "events.jsonl" or name.endswith(".pkl") or name in _RESULTS:
+                (self.path / name).unlink()
+        config = {
+            "cmd": ["napari-cryodrgn", "train"],
+            "program": "napari-cryodrgn",
+            "dataset_args": {
+                "particles": str(Path(particles.source).resolve()),
+                "n": len(particles),
+                "invert_data": settings.invert_contrast,
+                "ind": None,
+            },
+            "lattice_args": {"D": box + 1, "extent": 0.5, "ignore_DC": True},
+            "model_args": {
+                "zdim": settings.zdim,
+                "qlayers": settings.layers,
+                "qdim": settings.width,
+                "players": settings.layers,
+                "pdim": settings.width,
+                "pe_type": settings.encoding,
+                "domain": "fourier",
+            },
+            "pixel_size": pixel_size,
+            "box": box,
+            "seed": settings.seed,
+            "settings": settings.model_dump(mode="json"),
+        }
+        text = yaml.safe_dump(config, sort_keys=False)
+        write_atomically(self.path / "config.yaml", lambda p: p.write_text(text) and None)
+
+    def record(self, event: Event) -> None:
+        """Append an event to ``events.jsonl``: numbers and texts, no arrays."""
+        row: dict[str, Any] = {"event": type(event).__name__}
+        row.update({f.name: getattr(event, f.name) for f in fields(event)})
+        row = {k: v for k, v in row.items() if not isinstance(v, np.ndarray)}
+        row = {k: str(v) if isinstance(v, Path) else v for k, v in row.items()}
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self, state: RunState, settings: Settings, scale: float) -> None:
+        """Write the checkpoint, and the model, latents and poses of this moment."""
+        box = int(state.volume.shape[-1]) if state.volume is not None else 0
+        content = {f.name: _to_cpu(getattr(state, f.name)) for f in fields(state)}
+        write_atomically(self.path / _CHECKPOINT, lambda p: torch.save(content, p))
+        if state.rotations is not None and state.shifts is not None and box:
+            rotations, shifts = state.rotations.cpu().numpy(), state.shifts.cpu().numpy()
+            write_poses(self.path / "pose.pkl", rotations, shifts, box)
+        if state.mu is not None and state.logvar is not None:
+            mu, logvar = state.mu.cpu().numpy(), state.logvar.cpu().numpy()
+            write_latents(self.path / "z.pkl", mu, logvar)
+        if state.model is not None:
+            weights = {
+                "epoch": state.epoch,
+                "model_state_dict": _to_cpu(state.model),
+                "optimizer_state_dict": _to_cpu(state.optimizer),
+                "scale": scale,
+            }
+            write_atomically(self.path / "weights.pkl", lambda p: torch.save(weights, p))
+
+    def load(self) -> RunState:
+        """State of the last checkpoint.
+
+        Raises
+        ------
+        RunFolderError
+            If there is none, or it is damaged.
+        """
+        path = self.path / _CHECKPOINT
+        if not path.is_file():
+            raise RunFolderError(
+                self.path, f"there is no {_CHECKPOINT} to resume from.",
+                remedy="Start the run anew, or choose the folder of a run that was stopped.",
+            )
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            return RunState(**content)
+        except Exception as error:  # noqa: BLE001  (torch raises many kinds on a damaged file)
+            raise RunFolderError(
+                self.path, f"{_CHECKPOINT} is damaged ({type(error).__name__}).",
+                remedy="Start the run anew.",
+            ) from error
+
+    def finish(
+        self,
+        state: RunState,
+        particles: ParticleSet,
+        volume: Tensor,
+        pixel_size: float,
+    ) -> None:
+        """Write the consensus volume and the STAR file with the final poses."""
+        write_volume(self.path / "reconstruct.mrc", volume.cpu().numpy(), pixel_size)
+        if state.rotations is None or state.shifts is None:
+            return
+        ratio = particles.box / volume.shape[-1]
+        rotations, shifts = state.rotations.cpu().numpy(), state.shifts.cpu().numpy() * ratio
+        write_star(self.path / "particles.star", particles, rotations, shifts)
+
+
+_RESULTS = ("reconstruct.mrc", "particles.star")
+
+
+def _to_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {k: _to_cpu(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_to_cpu(v) for v in value)
+    return value
+

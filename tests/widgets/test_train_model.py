@@ -41,6 +41,13 @@ def test_progress_is_told_as_people_do(model):
     assert model.detail == "batch 3"
 
 
+@pytest.mark.parametrize("unknown", [float("nan"), float("inf")])
+def test_time_left_that_is_not_known_yet_is_left_out(model, unknown):
+    model.handle([start(), ev.StepDone("VAE", 0.0, unknown)])
+
+    assert model.progress_text == "0 %"
+
+
 def test_a_helping_of_events_makes_one_signal_each_and_the_last_volume(model):
     changed, losses, volumes = [], [], []
     model.changed.connect(lambda: changed.append(1))

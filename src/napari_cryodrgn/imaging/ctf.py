@@ -135,7 +135,9 @@ class CTF:
     ) -> Float[Tensor, "batch pixels"]:
         """CTF of the particles ``index`` at the first ``n_pixels`` Fourier pixels."""
         p = slice(None, n_pixels)
-        mean, cos_part, sin_part, quartic, offset = self._per_particle[index].unsqueeze(-1).unbind(1)
+        mean, cos_part, sin_part, quartic, offset = (
+            self._per_particle[index].unsqueeze(-1).unbind(1)
+        )
         s2 = self._s2[p]
         defocus = mean + cos_part * self._cos2[p] + sin_part * self._sin2[p]
         return torch.sin((defocus + quartic * s2) * s2 + offset)

@@ -64,7 +64,7 @@ class FourierGrid:
         """Fourier transform of real volumes, corrected for trilinear interpolation."""
         pad = (self._padded - self.box) // 2
         padded = functional.pad(volumes * self.correction, (pad, pad) * 3)
-        spectrum = torch.fft.fftn(torch.fft.ifftshift(padded, dim=_AXES), dim=_AXES)
+        spectrum: Tensor = torch.fft.fftn(torch.fft.ifftshift(padded, dim=_AXES), dim=_AXES)
         spectrum = torch.fft.fftshift(spectrum, dim=_AXES)
         c, h = self._padded // 2, self.half
         window = slice(c - h, c + h + 1)
@@ -84,7 +84,7 @@ class FourierGrid:
         real = torch.fft.fftshift(real, dim=_AXES)
         pad = (self._padded - self.box) // 2
         crop = slice(pad, pad + self.box)
-        volumes = real[..., crop, crop, crop] * self.correction
+        volumes: Tensor = real[..., crop, crop, crop] * self.correction
         return volumes * self.mask if mask else volumes
 
     def sample(
@@ -120,7 +120,8 @@ class FourierGrid:
         spread, _ = torch.ops.aten.grid_sampler_3d_backward(
             gradient, blank, where, 0, 0, True, [True, False]
         )
-        return spread.sum(0).reshape(channels, n_states, self.n, self.n, self.n).transpose(0, 1)
+        grids: Tensor = spread.sum(0).reshape(channels, n_states, self.n, self.n, self.n)
+        return grids.transpose(0, 1)
 
     def _locate(
         self, points: Float[Tensor, "*batch 3"], n_states: int, state: Int[Tensor, "*batch"] | None

@@ -95,7 +95,8 @@ def pixels_to_images(
     full = torch.zeros(len(pixels), d, d, dtype=pixels.dtype, device=pixels.device)
     full[:, ky % d, kx % d] = pixels
     full[:, -ky % d, -kx % d] = pixels.conj()
-    return torch.fft.fftshift(torch.fft.ifft2(full).real, dim=(-2, -1))
+    images: Tensor = torch.fft.fftshift(torch.fft.ifft2(full).real, dim=(-2, -1))
+    return images
 
 
 def shift_phases(

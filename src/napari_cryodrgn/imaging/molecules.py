@@ -92,7 +92,10 @@ class Atoms:
         sigma = self._sigma / pixel_size
         exponent = (x[:, None] - centres[:, :, None]) / sigma
         # Held above 1e-18: denormal numbers would make the product tens of times slower.
-        return torch.exp(-(0.5 * exponent**2).clamp(max=40)) / (sigma * (2 * np.pi) ** 0.5)
+        profile: Tensor = torch.exp(-(0.5 * exponent**2).clamp(max=40)) / (
+            sigma * (2 * np.pi) ** 0.5
+        )
+        return profile
 
 
 class Map:
@@ -153,7 +156,7 @@ class Map:
         full = torch.zeros(box, box, box, dtype=values.dtype)
         full[1:, 1:, 1:] = values
         full[box // 2, box // 2, box // 2] = 0
-        volume = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(full)).real)
+        volume: Tensor = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(full)).real)
         return volume
 
 

@@ -51,7 +51,9 @@ class Simulation:
             index = slice(start, min(start + size, self.n))
             images = _clean_images(self, index)
             noise = [
-                np.random.default_rng([self.seed, 1, i]).standard_normal((self.box,) * 2, np.float32)
+                np.random.default_rng([self.seed, 1, i]).standard_normal(
+                    (self.box,) * 2, np.float32
+                )
                 for i in range(index.start, index.stop)
             ]
             yield images.numpy() + self.noise * np.stack(noise)
@@ -120,7 +122,9 @@ def simulate(
     ctf = CTFParameters.create(
         mean + astigmatism, mean - astigmatism, random.uniform(0, 180, n_particles)
     )
-    volume_t = np.linspace(0, 1, 11, dtype=np.float32) if molecule.moves else np.zeros(1, np.float32)
+    volume_t = (
+        np.linspace(0, 1, 11, dtype=np.float32) if molecule.moves else np.zeros(1, np.float32)
+    )
     volumes = np.stack([molecule.volume(float(v), box, pixel_size).numpy() for v in volume_t])
     clean = Simulation(
         molecule, box, pixel_size, ctf, rotations, shifts, t, volumes, volume_t, 0.0, seed

@@ -121,13 +121,12 @@ class CoordinateDecoder(nn.Module):
         mates = torch.roll(plane.flip(0, 1), (1, 1), (0, 1)).conj()
         spectrum[:, :, 0] = (plane + mates) / 2
         spectrum[0, 0, 0] = 0
-        volume = torch.fft.fftshift(torch.fft.irfftn(spectrum, s=(d, d, d)))
+        volume: Tensor = torch.fft.fftshift(torch.fft.irfftn(spectrum, s=(d, d, d)))
         grid = FourierGrid(d, 1.0, device=device)
         volume = volume * grid.mask
         if bool(self.attenuated):
             volume = volume * grid.correction
         return volume + self.consensus
-
 
 
 class ConsensusSlices:

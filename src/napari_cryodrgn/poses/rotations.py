@@ -17,7 +17,9 @@ def expmap(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     o = torch.zeros_like(x)
     cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*w.shape[:-1], 3, 3)
     eye = torch.eye(3, dtype=w.dtype, device=w.device)
-    return eye + angle.sin() / angle * cross + (1 - angle.cos()) / angle**2 * (cross @ cross)
+    sine, versine = angle.sin() / angle, (1 - angle.cos()) / angle**2
+    matrix: Tensor = eye + sine * cross + versine * (cross @ cross)
+    return matrix
 
 
 def angular_distance(

@@ -29,7 +29,7 @@ class SoftEMSettings:
     """
 
     limit: float = 8.0
-    steps: int = 100
+    steps: int = 200
     batch: int = 100
     n_side: int = 4
     rates: tuple[float, float] = (0.9, 0.25)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
 from torch import Tensor
 
 from ..imaging import FourierGrid
@@ -18,8 +19,11 @@ _BATCH = 50
 
 @dataclass(frozen=True)
 class PoseAssignment:
-    """Best pose of each particle searched: rotations (n, 3, 3), shifts (n, 2) in pixels of the
-    dataset's box, states (n,), scores (n,) log-likelihood ratios."""
+    """Best pose of each particle searched.
+
+    ``rotations`` (n, 3, 3), ``shifts`` (n, 2) in pixels of the dataset's box, ``states`` (n,),
+    ``scores`` (n,) log-likelihood ratios.
+    """
 
     rotations: Float[Tensor, "n 3 3"]
     shifts: Float[Tensor, "n 2"]
@@ -37,7 +41,7 @@ def search_all(
     search = PoseSearch(data.lattice, volumes, settings)
     index = torch.arange(len(data)) if index is None else index
     results = []
-    for part, pixels, ctf in data.batches(_BATCH, settings.last_limit, index):
+    for _, pixels, ctf in data.batches(_BATCH, settings.last_limit, index):
         results.append(search(pixels, ctf))
         yield min(1.0, len(results) * _BATCH / len(index))
     yield PoseAssignment(
@@ -122,8 +126,6 @@ def state_volumes(
         weights = torch.exp(-0.5 * ((rank[:, None] - quantile) * n_states / 0.6) ** 2)
         centres = torch.quantile(z[:, 0], quantile)[:, None]
     else:
-        from sklearn.cluster import KMeans
-
         means = KMeans(n_states, n_init=2, random_state=seed).fit(z.cpu().numpy())
         centres = torch.from_numpy(means.cluster_centers_).to(z)
         distance = torch.cdist(z, centres)

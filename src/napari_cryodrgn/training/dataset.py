@@ -233,4 +233,3 @@ def default_shift_range(box: int) -> float:
 def shift_step(box: int) -> float:
     """Spacing of the coarse shift grid in pixels: a twenty-fifth of the box."""
     return box / 25.6
-

@@ -98,7 +98,7 @@ def shell_amplitude(
     power = (difference.abs() / (weight + damping)).square().mean(0)
     rms = (zeros.index_add(0, shell, power) / size.clamp_min(1)).sqrt()
     amplitude = rms[-1].expand(box).clone()
-    amplitude[: len(rms)] = rms[: box]
+    amplitude[: len(rms)] = rms[:box]
     return amplitude.clamp_min(1e-6 * float(rms.max()) + 1e-12)
 
 

@@ -74,9 +74,12 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class PosesUpdated:
-    """Poses of all particles: rotations (N, 3, 3) object to image, shifts (N, 2) in pixels of the
-    run's box (the displacement of the particle from the centre), scores (N,) log-likelihood ratio
-    of each particle's pose against no particle at all."""
+    """Poses of all particles.
+
+    ``rotations`` (N, 3, 3) object to image; ``shifts`` (N, 2), the displacement of the particle
+    from the centre in pixels of the run's box; ``scores`` (N,) log-likelihood ratio of each
+    particle's pose against no particle at all.
+    """
 
     rotations: Array
     shifts: Array

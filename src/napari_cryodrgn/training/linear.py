@@ -85,7 +85,9 @@ def fit_linear(
         sums = torch.zeros(n_channels, grid.n, grid.n, grid.n, device=device)
         for rows, points, pixels, ctf in _images(data, rotations, shifts, limit, index):
             back, ctf2 = pixels * ctf, ctf.square()
-            values = [part * first[rows, a, None] for a in range(q + 1) for part in (back.real, back.imag)]
+            values = [
+                part * first[rows, a, None] for a in range(q + 1) for part in (back.real, back.imag)
+            ]
             values += [ctf2 * moments[rows, a, b, None] for a, b in pairs]
             sums += grid.insert(points, torch.stack(values))[0]
         numerators = torch.complex(sums[0 : 2 * q + 2 : 2], sums[1 : 2 * q + 2 : 2])
@@ -146,6 +148,7 @@ def split_half_correlation(a: LinearFit, b: LinearFit) -> float:
     """
 
     def basis(fit: LinearFit) -> Tensor:
-        return torch.linalg.qr(fit.volumes[1:].flatten(1).T).Q
+        q: Tensor = torch.linalg.qr(fit.volumes[1:].flatten(1).T).Q
+        return q
 
     return float(torch.linalg.svdvals(basis(a).T @ basis(b)).max())

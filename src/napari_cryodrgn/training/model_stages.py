@@ -35,7 +35,7 @@ def vae_epochs(settings: Settings) -> int:
 
 
 def vae_epoch(context: Context, number: int) -> Iterator[Event | Progress]:
-    """One epoch of the VAE; the first ones are distilled from the linear latent, if there is one."""
+    """One epoch of the VAE; the first ones are distilled from the linear latent, if any."""
     settings, state, data = context.settings, context.state, context.data
     rotations, shifts = context.poses()
     vae = _load_vae(context)

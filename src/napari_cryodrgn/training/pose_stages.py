@@ -131,7 +131,7 @@ def linear_latent(
     best: LinearFit | None = None
     for start in range(n_starts):
         fit: LinearFit | None = None
-        for done, fit in fit_linear(
+        for done, latest in fit_linear(
             small,
             rotations,
             shifts,
@@ -141,6 +141,7 @@ def linear_latent(
             seed=settings.seed + start,
             start=state.latent if n_starts == 1 else None,
         ):
+            fit = latest
             yield Progress((start + done / iterations) / n_starts, f"linear fit {start + 1}")
         assert fit is not None
         if best is None or fit.information > best.information:
@@ -182,7 +183,7 @@ def joint_round(context: Context, limit: float) -> Iterator[Event | Progress]:
 
 
 def reproducibility(context: Context, limit: float) -> Iterator[Event | Progress]:
-    """Fit the two halves of the particles apart, and warn when their motions have nothing in common."""
+    """Fit the two halves of the particles apart; warn when their motions have nothing in common."""
     state, data, settings = context.state, context.data, context.settings
     assert state.latent is not None
     small = data.cropped(SMALL_BOX)
@@ -191,7 +192,7 @@ def reproducibility(context: Context, limit: float) -> Iterator[Event | Progress
     fits: list[LinearFit] = []
     for half in (0, 1):
         fit: LinearFit | None = None
-        for done, fit in fit_linear(
+        for done, latest in fit_linear(
             small,
             rotations,
             shifts,
@@ -201,6 +202,7 @@ def reproducibility(context: Context, limit: float) -> Iterator[Event | Progress
             seed=settings.seed + 100 + half,
             index=torch.arange(half, len(data), 2),
         ):
+            fit = latest
             yield Progress((half + done / 12) / 2, "comparing the two halves of the particles")
         assert fit is not None
         fits.append(fit)
@@ -212,4 +214,3 @@ def reproducibility(context: Context, limit: float) -> Iterator[Event | Progress
         )
         state.warnings.append(message)
         yield Warned(message)
-

@@ -122,8 +122,14 @@ def _run(
             if not resume:
                 folder.create(settings, particles, box, pixel_size)
             first = RunStarted(
-                settings.output, len(particles), box, pixel_size, settings.zdim, device.type,
-                stages, resume,
+                settings.output,
+                len(particles),
+                box,
+                pixel_size,
+                settings.zdim,
+                device.type,
+                stages,
+                resume,
             )
             folder.record(first)
             yield first
@@ -183,7 +189,7 @@ def _carry_out(
         done += task.weight
         state.task += 1
         state.seconds = time.monotonic() - began
-        folder.save(state, context.settings, context.data.scale)
+        folder.save(state, context.data)
         saved = CheckpointSaved(folder.path, state.epoch)
         folder.record(saved)
         yield saved

@@ -21,15 +21,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     output: Path = Field(description="Run folder; made if absent.")
-    poses: Literal["given", "search"] = Field("search", description="Use the file's poses or find them.")
+    poses: Literal["given", "search"] = Field(
+        "search", description="Use the file's poses or find them."
+    )
     zdim: int = Field(1, ge=0, le=32, description="Dimensions of the latent; 0 for one structure.")
     box: int | None = Field(None, ge=16, description="Fourier-crop to this even box in pixels.")
-    epochs: int | None = Field(None, ge=1, description="Epochs of the VAE; chosen by mode if absent.")
+    epochs: int | None = Field(
+        None, ge=1, description="Epochs of the VAE; chosen by mode if absent."
+    )
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     invert_contrast: bool = Field(False, description="Particles are dark on light: flip the sign.")
     max_shift: float | None = Field(
-        None, gt=0, description="Largest shift searched, in pixels of the file; 8 % of the box if absent."
+        None,
+        gt=0,
+        description="Largest shift searched, in pixels of the file; 8 % of the box if absent.",
     )
     starts: int = Field(
         8, ge=1, le=32, description="Random starts of the search from nothing, at most."

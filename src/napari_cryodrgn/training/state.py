@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import RunFolderError
 from ..model import VAE, CoordinateDecoder, ImageEncoder, PositionalEncoding
 from ..particles import ParticleSet, write_latents, write_poses, write_star, write_volume
+from .dataset import Dataset
 from .events import Event
 from .settings import Settings
 
@@ -49,7 +50,7 @@ class RunState:
     warnings: list[str] = field(default_factory=list)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` on a temporary name beside ``path``, then rename.
 
     Raises
@@ -67,7 +68,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     except OSError as error:
         raise RunFolderError(
-            path.parent, f"{path.name} cannot be written ({error.strerror or error}).",
+            path.parent,
+            f"{path.name} cannot be written ({error.strerror or error}).",
             remedy="Check the free space and your permissions, or choose another output folder.",
         ) from error
     finally:
@@ -127,7 +129,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def create(self, settings: Settings, particles: ParticleSet, box: int, pixel_size: float) -> None:
+    def create(
+        self, settings: Settings, particles: ParticleSet, box: int, pixel_size: float
+    ) -> None:
         """Make the folder and write ``config.yaml``; a run that stood there starts anew.
 
         Raises
@@ -140,12 +144,14 @@ class RunFolder:
             present = {p.name for p in self.path.iterdir() if not p.name.startswith(".")}
         except OSError as error:
             raise RunFolderError(
-                self.path, f"the folder cannot be made ({error.strerror or error}).",
+                self.path,
+                f"the folder cannot be made ({error.strerror or error}).",
                 remedy="Choose another output folder.",
             ) from error
         if present and "config.yaml" not in present:
             raise RunFolderError(
-                self.path, "the folder holds other files and no run.",
+                self.path,
+                "the folder holds other files and no run.",
                 remedy="Choose an empty or new folder for the output.",
             )
         for name in present:
@@ -176,7 +182,7 @@ class RunFolder:
             "settings": settings.model_dump(mode="json"),
         }
         text = yaml.safe_dump(config, sort_keys=False)
-        write_atomically(self.path / "config.yaml", lambda p: p.write_text(text) and None)
+        write_atomically(self.path / "config.yaml", lambda p: p.write_text(text))
 
     def record(self, event: Event) -> None:
         """Append an event to ``events.jsonl``: numbers and texts, no arrays."""
@@ -187,14 +193,17 @@ class RunFolder:
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def save(self, state: RunState, settings: Settings, scale: float) -> None:
-        """Write the checkpoint, and the model, latents and poses of this moment."""
-        box = int(state.volume.shape[-1]) if state.volume is not None else 0
+    def save(self, state: RunState, data: Dataset) -> None:
+        """Write the checkpoint, and the volume, model, latents and poses of this moment."""
         content = {f.name: _to_cpu(getattr(state, f.name)) for f in fields(state)}
         write_atomically(self.path / _CHECKPOINT, lambda p: torch.save(content, p))
-        if state.rotations is not None and state.shifts is not None and box:
+        if state.volume is not None:
+            box = int(state.volume.shape[-1])
+            volume = state.volume.cpu().numpy() / data.scale * (box / data.box) ** 3
+            write_volume(self.path / "reconstruct.mrc", volume, data.pixel_size * data.box / box)
+        if state.rotations is not None and state.shifts is not None:
             rotations, shifts = state.rotations.cpu().numpy(), state.shifts.cpu().numpy()
-            write_poses(self.path / "pose.pkl", rotations, shifts, box)
+            write_poses(self.path / "pose.pkl", rotations, shifts, data.box)
         if state.mu is not None and state.logvar is not None:
             mu, logvar = state.mu.cpu().numpy(), state.logvar.cpu().numpy()
             write_latents(self.path / "z.pkl", mu, logvar)
@@ -203,7 +212,7 @@ class RunFolder:
                 "epoch": state.epoch,
                 "model_state_dict": _to_cpu(state.model),
                 "optimizer_state_dict": _to_cpu(state.optimizer),
-                "scale": scale,
+                "scale": data.scale,
             }
             write_atomically(self.path / "weights.pkl", lambda p: torch.save(weights, p))
 
@@ -218,7 +227,8 @@ class RunFolder:
         path = self.path / _CHECKPOINT
         if not path.is_file():
             raise RunFolderError(
-                self.path, f"there is no {_CHECKPOINT} to resume from.",
+                self.path,
+                f"there is no {_CHECKPOINT} to resume from.",
                 remedy="Start the run anew, or choose the folder of a run that was stopped.",
             )
         try:
@@ -226,7 +236,8 @@ class RunFolder:
             return RunState(**content)
         except Exception as error:  # noqa: BLE001  (torch raises many kinds on a damaged file)
             raise RunFolderError(
-                self.path, f"{_CHECKPOINT} is damaged ({type(error).__name__}).",
+                self.path,
+                f"{_CHECKPOINT} is damaged ({type(error).__name__}).",
                 remedy="Start the run anew.",
             ) from error
 
@@ -257,4 +268,3 @@ def _to_cpu(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_to_cpu(v) for v in value)
     return value
-

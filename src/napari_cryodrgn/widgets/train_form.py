@@ -226,7 +226,7 @@ class TrainForm(QWidget):
             tip="Search: orientations and shifts are found from the images alone. "
             "From the file: those in the STAR file are kept.",
         )
-        self.zdim = _spin(0, 32, Settings.model_fields["zdim"].default)
+        self.zdim = _setting("zdim")
         self.zdim.setSpecialValueText("0 (one structure)")
         _row(
             form,
@@ -271,7 +271,7 @@ class TrainForm(QWidget):
             self.max_shift,
             tip="Largest shift searched, in pixels of the file; auto is 8 % of the box.",
         )
-        self.starts = _spin(1, 16, defaults["starts"])
+        self.starts = _setting("starts")
         _row(form, "Starts", self.starts, tip="Random starts of the pose search; the best is kept.")
         self.batch_size = _spin(1, 4096, defaults["batch_size"])
         _row(form, "Batch size", self.batch_size, tip="Images per step.")
@@ -329,6 +329,14 @@ def _spin(low: int, high: int, value: int) -> QSpinBox:
     spin.setValue(value)
     spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.UpDownArrows)
     return spin
+
+
+def _setting(name: str) -> QSpinBox:
+    """A field for a whole number with the bounds and the default that `Settings` gives it."""
+    field = Settings.model_fields[name]
+    bounds = {type(limit).__name__: limit for limit in field.metadata}
+    low, high = bounds["Ge"].ge, bounds["Le"].le  # type: ignore[attr-defined]
+    return _spin(low, high, field.default)
 
 
 def _number(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:

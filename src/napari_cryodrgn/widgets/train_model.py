@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,9 @@ class TrainModel:
                     self.stage_starts.append((self._next_epoch(), event.title))
                 case ev.StepDone():
                     self.fraction = min(max(event.fraction, 0.0), 1.0)
-                    self.seconds_left = event.seconds_left
+                    # Not a number as long as there is nothing to estimate from.
+                    left = event.seconds_left
+                    self.seconds_left = left if math.isfinite(left) else None
                     self.detail = event.detail
                 case ev.EpochDone():
                     # A resumed run goes back to its checkpoint: what came after is repeated.

@@ -10,4 +10,5 @@ if ! command -v xvfb-run >/dev/null; then
     "(Debian: sudo apt-get install xvfb xauth), or run this on a desktop." >&2
   exit 1
 fi
+export NAPARI_CRYODRGN_HEADLESS=1
 exec xvfb-run -a -s "-screen 0 1600x1000x24" "$@"

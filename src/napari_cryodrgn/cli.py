@@ -113,7 +113,7 @@ def simulate(
             raise TrainingError(f"simulate: {error}.") from error
         with _bar() as bar:
             task = bar.add_task("Simulating", total=particles)
-            star = write_simulation(out, simulation, lambda n: bar.update(task, completed=n))
+            star = write_simulation(out, simulation, lambda n, _: bar.update(task, completed=n))
         console.print(
             f"{star}: {particles} particles, box {box}, {size:g} Å/px, SNR {snr:g}, seed {seed}"
         )

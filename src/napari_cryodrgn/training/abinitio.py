@@ -25,7 +25,8 @@ class SoftEMSettings:
 
     Starting at a lower ``limit`` (cycles per box) fails, so does a weaker or stronger prior than
     ``prior_factor`` times the current signal power. The moving average forgets at rate ``rates``
-    [0] at first and ``rates`` [1] after ``decay`` of the steps.
+    [0] at first and ``rates`` [1] after ``decay`` of the steps. The run ends early when the volume
+    correlates by more than ``converged`` with that of 20 steps before.
     """
 
     limit: float = 8.0
@@ -35,8 +36,10 @@ class SoftEMSettings:
     rates: tuple[float, float] = (0.9, 0.25)
     decay: float = 0.3
     prior_factor: float = 8.0
+    converged: float = 0.97
 
 
+_CHECK = 20
 # Grid points per independent Fourier coefficient of a twofold padded volume.
 _GRID_DENSITY = 8.0
 
@@ -73,6 +76,7 @@ def soft_em(
     variance = total.clone()
     sums = torch.zeros(3, grid.n, grid.n, grid.n, device=device)
     volume: Tensor | None = None
+    earlier: Tensor | None = None
     queue = torch.empty(0, dtype=torch.long)
     for done in range(-1, settings.steps):
         progress = max(0, done) / max(1, settings.steps - 1)
@@ -122,3 +126,10 @@ def soft_em(
             prior = torch.maximum(settings.prior_factor * _GRID_DENSITY * signal, floor)
         volume = grid.wiener(torch.complex(sums[0], sums[1]), sums[2], prior, ridge=0.3)
         yield done + 1, residual, volume
+        if done > 0 and done % _CHECK == 0:
+            now = volume.flatten()
+            if earlier is not None and done >= 2 * _CHECK:
+                alike = float(now @ earlier / (now.norm() * earlier.norm()))
+                if alike > settings.converged:
+                    return
+            earlier = now

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Complex, Float
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -113,8 +116,8 @@ class Map:
 
     def __init__(self, volume: NDArray[np.floating], pixel_size: float) -> None:
         d = volume.shape[0]
-        # An odd box gets a layer of zeros at the end: the centre stays at d // 2.
-        padded = np.pad(np.asarray(volume, np.float32), [(0, d % 2)] * 3)
+        # An odd box gets a layer of zeros in front: the centre, d // 2, stays in the centre.
+        padded = np.pad(np.asarray(volume, np.float32), [(d % 2, 0)] * 3)
         self._volume, self._pixel_size = torch.from_numpy(padded), pixel_size
         self._grids: dict[float, tuple[FourierGrid, Complex[Tensor, "n n n"]]] = {}
 
@@ -206,7 +209,13 @@ def trajectory(path: Path | str, sigma: float = 1.5) -> Atoms:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file that it opened and could not read open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, NpzFile):
+                raise ParticleFileError(
+                    path, "not a NumPy archive but one array.", remedy="Make one with numpy.savez."
+                )
             if "xyz" not in archive:
                 raise ParticleFileError(
                     path,
@@ -217,7 +226,7 @@ def trajectory(path: Path | str, sigma: float = 1.5) -> Atoms:
             xyz = np.asarray(archive["xyz"])
     except FileNotFoundError:
         raise ParticleFileError(path, "there is no such file.") from None
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ParticleFileError(
             path, f"not a NumPy archive ({error}).", remedy="Make one with numpy.savez."
         ) from error

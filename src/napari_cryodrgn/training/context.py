@@ -102,12 +102,16 @@ class Context:
         values = (volume / self.data.scale * (box / self.data.box) ** 3).cpu().numpy()
         return PreviewVolume(values.astype(np.float32), pixel_size, caption)
 
-    def round_losses(self, limit: float, kl: float) -> EpochDone:
-        """Losses after a round of the search, from the scores of the poses found."""
+    def round_losses(self, limit: float) -> EpochDone:
+        """Losses after a round of the search, from the scores of the poses found.
+
+        The KL term is the information of the linear latent, if there is one.
+        """
         index = torch.arange(len(self.data))[:: max(1, len(self.data) // 1000)]
         power = [x.abs().square().sum(1) for _, x, _ in self.data.batches(250, limit, index)]
         count = self.data.lattice.count(limit)
         gain = self.scores().cpu()[index].mean()
         reconstruction = float(torch.cat(power).mean().cpu() - gain) / count
         self.state.epoch += 1
+        kl = self.state.information
         return EpochDone("", self.state.epoch, reconstruction + kl / count, reconstruction, kl)

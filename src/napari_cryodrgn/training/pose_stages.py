@@ -93,8 +93,9 @@ def consensus_round(
             adopt(context, found, small)
         else:
             yield Progress(0.9 * found, f"frequencies to {context.resolution(limit):.0f} Å")
+    # Before the noise is re-estimated: the scores are in its present units.
+    yield context.round_losses(limit)
     yield from rebuild(context, limit, "consensus")
-    yield context.round_losses(limit, 0.0)
 
 
 def adopt(context: Context, found: PoseAssignment, small: Dataset) -> None:
@@ -149,13 +150,12 @@ def linear_latent(
     assert best is not None
     set_latent(context, best)
     yield LatentUpdated(*context.latent_arrays())
-    if state.scores is not None:
-        yield context.round_losses(limit, best.information)
 
 
 def set_latent(context: Context, fit: LinearFit) -> None:
     """Take over the posterior of a linear fit."""
     state = context.state
+    state.information = fit.information
     state.latent = fit.mean
     state.deviation = fit.covariance.diagonal(dim1=1, dim2=2).sqrt().clamp(0.05, 1)
 
@@ -179,6 +179,7 @@ def joint_round(context: Context, limit: float) -> Iterator[Event | Progress]:
             state.latent = (latent - latent.mean(0)) / spread
         else:
             yield Progress(0.9 * found, f"poses and states to {context.resolution(limit):.0f} Å")
+    yield context.round_losses(limit)
     yield from rebuild(context, limit, "consensus")
 
 

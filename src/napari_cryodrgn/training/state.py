@@ -43,6 +43,7 @@ class RunState:
     limit: float = 0.0
     latent: Tensor | None = None
     deviation: Tensor | None = None
+    information: float = 0.0
     mu: Tensor | None = None
     logvar: Tensor | None = None
     model: dict[str, Any] | None = None

@@ -85,7 +85,7 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Simulate particles of a molecule with a known answer (a built-in moving one if none given)."""
+    """Simulate particles of a molecule with a known answer, by default a built-in moving one."""
     from . import imaging
     from .particles import read_volume, write_simulation
 
@@ -248,7 +248,9 @@ def decode(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A stack, STAR, volume or run folder.")]) -> None:
+def info(
+    path: Annotated[Path, typer.Argument(help="A stack, STAR, volume or run folder.")],
+) -> None:
     """Print what a reader sees in a file or run folder."""
     from .analysis import Run
     from .particles import mrc_kind, read, read_volume
@@ -299,5 +301,3 @@ def demo(
     interactive = sys.stdout is not None and not os.environ.get("NAPARI_CRYODRGN_HEADLESS")
     with _messages():
         run_demo(output, stay_open=interactive)
-
-

@@ -137,7 +137,7 @@ def _click_through(viewer: Viewer, explorer: ExplorerDock, output: Path) -> None
         height = sum(view.viewRange()[1]) / 4
         scene = view.mapViewToScene(_point(value, height))
         where = plot.mapFromScene(scene)
-        QTest.mouseClick(
+        QTest.mouseClick(  # type: ignore[call-overload]
             plot.viewport(),
             Qt.MouseButton.LeftButton,
             Qt.KeyboardModifier.NoModifier,

@@ -65,6 +65,7 @@ def test_train_then_explore_with_the_mouse(
     train.form.use_folder(folder)
     qtbot.mouseClick(train.start_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: train.model.state == "finished", timeout=20_000)
+    qtbot.waitUntil(lambda: "run: volume" in viewer.layers, timeout=10_000)
     assert [layer.name for layer in viewer.layers] == ["particles.star", "run: volume"]
 
     qtbot.mouseClick(train.explore_button, Qt.MouseButton.LeftButton)
@@ -116,6 +117,8 @@ def test_the_docks_of_the_menu_see_a_guarded_viewer(
         qtbot.waitUntil(lambda: not explorer.model.busy, timeout=10_000)
     explorer.model.walk()
     qtbot.waitUntil(lambda: explorer.model.walk_progress is None, timeout=10_000)
+
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=10_000)
 
     names = [layer.name for layer in viewer.layers]
     assert names == ["particles.star", "run: volume", "Decoded volume", "Walk along PC1"]

@@ -18,4 +18,5 @@ def pca(mu: Float32[NDArray[np.float32], "n zdim"]) -> Float32[NDArray[np.float3
     axes = axes[:, ::-1]
     largest = np.abs(axes).argmax(0)
     axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])
-    return (centred @ axes).astype(np.float32)
+    coordinates: NDArray[np.float32] = (centred @ axes).astype(np.float32)
+    return coordinates

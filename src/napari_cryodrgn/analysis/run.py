@@ -152,7 +152,8 @@ class Run:
         latent = torch.from_numpy(np.atleast_1d(np.asarray(z, np.float32)))
         if latent.shape != (self.zdim,) or not bool(latent.isfinite().all()):
             raise RunFolderError(
-                self.folder, f"z: expected {self.zdim} finite numbers, got {np.asarray(z).tolist()}."
+                self.folder,
+                f"z: expected {self.zdim} finite numbers, got {np.asarray(z).tolist()}.",
             )
         with self._lock:
             if self._decoder is None:
@@ -189,7 +190,9 @@ class Run:
         path = self.folder / "reconstruct.mrc"
         if not path.is_file():
             raise RunFolderError(
-                self.folder, "reconstruct.mrc is not there yet.", remedy="Wait for the first volume."
+                self.folder,
+                "reconstruct.mrc is not there yet.",
+                remedy="Wait for the first volume.",
             )
         try:
             return read_volume(path)

@@ -166,7 +166,7 @@ class Map:
 def hinge(seed: int = 7) -> Atoms:
     """The built-in moving molecule: a compact body with an arm that swings by 60 degrees.
 
-    About 250 Å across; 650 blobs. The same for everyone: the seed only shapes its surface.
+    About 250 Å across; 835 blobs. The same for everyone: the seed only shapes its surface.
     """
     random = np.random.default_rng(seed)
 
@@ -177,17 +177,17 @@ def hinge(seed: int = 7) -> Atoms:
 
     body = np.concatenate(
         [
-            lobe(230, (-25, 0, 0), (48, 36, 30)),
-            lobe(90, (-38, 34, 22), (26, 24, 20)),
-            lobe(60, (-52, -30, -14), (16, 26, 18)),
-            lobe(50, (0, -22, 34), (18, 14, 26)),
+            lobe(360, (-25, 0, 0), (48, 36, 30)),
+            lobe(140, (-38, 34, 22), (26, 24, 20)),
+            lobe(95, (-52, -30, -14), (16, 26, 18)),
+            lobe(80, (0, -22, 34), (18, 14, 26)),
         ]
     )
     arm = np.concatenate(
         [
-            lobe(70, (32, 0, 0), (20, 12, 12)),
-            lobe(110, (68, 6, 0), (30, 24, 18)),
-            lobe(40, (84, 26, 10), (12, 16, 12)),
+            lobe(50, (32, 0, 0), (20, 12, 12)),
+            lobe(80, (68, 6, 0), (30, 24, 18)),
+            lobe(30, (84, 26, 10), (12, 16, 12)),
         ]
     )
     pivot = np.array([12.0, 0.0, 0.0])

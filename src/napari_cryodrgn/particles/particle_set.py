@@ -68,7 +68,7 @@ class ParticleTable:
         return [values[i] for i in as_index(rows, len(values))]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ParticleSet:
     """N particles.
 
@@ -112,6 +112,16 @@ class ParticleSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        size = "unknown pixel size" if self.pixel_size is None else f"{self.pixel_size:.4g} Å/px"
+        parts = [
+            f"{len(self)} of {self.box} px",
+            size,
+            "no CTF" if self.ctf is None else "CTF",
+            "poses" if self.has_poses else "no poses",
+        ]
+        return f"<ParticleSet {self.source}: {', '.join(parts)}>"
 
     @property
     def box(self) -> int:

@@ -51,7 +51,8 @@ def random_starts(context: Context) -> Iterator[Event | Progress]:
     for start in range(settings.starts):
         seed = settings.seed * 1000 + start
         for done, _, volume in soft_em(small, seed, max_shift, shift_step(small.box), em):
-            fraction = (start + done / em.steps) / settings.starts
+            # Two or three starts are enough as a rule: how many is not known beforehand.
+            fraction = 1 - 0.6 ** (start + done / em.steps)
             yield Progress(fraction, f"start {start + 1}, step {done} of {em.steps}")
             if done and done % 20 == 0:
                 yield context.preview(volume, f"random start {start + 1}")

@@ -74,6 +74,8 @@ def reconstruct(
     device = _check(settings, particles)
     folder = RunFolder(settings.output)
     state = folder.load() if resume else RunState()
+    if resume:
+        folder.check_resumable(settings, settings.box or particles.box)
     if resume and state.rotations is not None and len(state.rotations) != len(particles):
         raise TrainingError(
             f"{settings.output}: the run has {len(state.rotations)} particles, "
@@ -217,7 +219,7 @@ def _tasks(context: Context) -> list[Task]:
         tasks.append(Task(_STAGES[stage], weight, work))
 
     if settings.poses == "search":
-        add("start", 15.0 * settings.starts, partial(random_starts, context))
+        add("start", 30.0, partial(random_starts, context))
         keep = (8, 6, 4, 3, 2)
         add("poses", 3 * n, partial(consensus_round, context, 10.0, keep, 3))
         add("poses", 4 * n, partial(consensus_round, context, min(top, 12.0), keep, 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from ..errors import RunFolderError
+from ..errors import RunFolderError, TrainingError
 from ..model import VAE, CoordinateDecoder, ImageEncoder, PositionalEncoding
 from ..particles import ParticleSet, write_latents, write_poses, write_star, write_volume
 from .dataset import Dataset
@@ -138,7 +139,7 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If the folder holds other things than a run, or cannot be made.
+            If the folder holds other things than a run of this program, or cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -149,18 +150,18 @@ class RunFolder:
                 f"the folder cannot be made ({error.strerror or error}).",
                 remedy="Choose another output folder.",
             ) from error
-        if present and "config.yaml" not in present:
+        if present and self._config().get("program") != _PROGRAM:
             raise RunFolderError(
                 self.path,
-                "the folder holds other files and no run.",
+                "the folder holds other files and no run of this program.",
                 remedy="Choose an empty or new folder for the output.",
             )
         for name in present:
-            if name == "events.jsonl" or name.endswith(".pkl") or name in _RESULTS:
+            if _OURS.fullmatch(name):
                 (self.path / name).unlink()
         config = {
             "cmd": ["napari-cryodrgn", "train"],
-            "program": "napari-cryodrgn",
+            "program": _PROGRAM,
             "dataset_args": {
                 "particles": str(Path(particles.source).resolve()),
                 "n": len(particles),
@@ -184,6 +185,38 @@ class RunFolder:
         }
         text = yaml.safe_dump(config, sort_keys=False)
         write_atomically(self.path / "config.yaml", lambda p: p.write_text(text))
+
+    def _config(self) -> dict[str, Any]:
+        """What ``config.yaml`` says; nothing if it is absent or no mapping."""
+        try:
+            config = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return config if isinstance(config, dict) else {}
+
+    def check_resumable(self, settings: Settings, box: int) -> None:
+        """Make sure that the settings lead through the same tasks as those of the run.
+
+        Raises
+        ------
+        RunFolderError
+            If ``config.yaml`` cannot be read.
+        TrainingError
+            If a setting differs that cannot change on the way.
+        """
+        config = self._config()
+        if config.get("program") != _PROGRAM or not isinstance(config.get("settings"), dict):
+            raise RunFolderError(
+                self.path, "config.yaml is missing or damaged.", remedy="Start the run anew."
+            )
+        before = {**config["settings"], "box": config.get("box")}
+        now = {**settings.model_dump(mode="json"), "box": box}
+        for name in _FIXED:
+            if before.get(name) != now[name]:
+                raise TrainingError(
+                    f"{name}: the run in {self.path} has {before.get(name)}, not {now[name]}. "
+                    "Resume with the settings of the run, or choose another output folder."
+                )
 
     def record(self, event: Event) -> None:
         """Append an event to ``events.jsonl``: numbers and texts, no arrays."""
@@ -258,7 +291,24 @@ class RunFolder:
         write_star(self.path / "particles.star", particles, rotations, shifts)
 
 
-_RESULTS = ("reconstruct.mrc", "particles.star")
+_PROGRAM = "napari-cryodrgn"
+# Files of a run, which a new run in the same folder replaces.
+_OURS = re.compile(
+    r"(weights|z|pose)(\.\d+)?\.pkl|checkpoint\.pkl|events\.jsonl|reconstruct\.mrc|particles\.star"
+)
+# Settings that decide which tasks there are, and the shapes that one hands to the next.
+_FIXED = (
+    "poses",
+    "zdim",
+    "box",
+    "epochs",
+    "invert_contrast",
+    "width",
+    "layers",
+    "decoder",
+    "encoding",
+    "linear_start",
+)
 
 
 def _to_cpu(value: Any) -> Any:

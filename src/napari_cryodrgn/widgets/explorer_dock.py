@@ -26,8 +26,9 @@ from qtpy.QtWidgets import (
 from . import notify
 from .explorer_model import Decoded, ExplorerModel, Pick
 from .latent_plot import LatentPlot
-from .layers import VolumeLayer, volume_layer
-from .qt_tools import Dock, GuiThread, colors, note
+from .opengl import is_software
+from .qt_tools import Dock, GuiThread, ShowAs, colors, note
+from .volume_view import Mode, VolumeView
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -77,7 +78,9 @@ class ExplorerDock(Dock):
         self._gui = GuiThread()
         self.model = ExplorerModel(self._gui.post, open_run, pca)
         self.on_end.append(self.model.close)
-        self.volume = VolumeLayer(napari_viewer)
+        mode: Mode = "surface" if is_software(napari_viewer) else "volume"
+        self.volume = VolumeView(napari_viewer, self._gui.post, mode)
+        self.on_end.append(self.volume.close)
         self._drawn: object = None
         self._build()
         self.timer = QTimer(self)
@@ -195,23 +198,15 @@ class ExplorerDock(Dock):
             "Decoded volume",
             source=decoded.folder,
             contour=decoded.contour,
+            front=True,
         )
-        if self.volume.layer is not None:
-            self.volume.layer.visible = True
-        for layer in self._viewer.layers:
-            if layer.metadata.get("walk") == str(decoded.folder):
-                layer.visible = False
         self.status.setText(f"Decoded in {decoded.seconds:.2f} s")
 
     def _on_walked(self, walk: Decoded) -> None:
-        data, options, _ = volume_layer(
-            walk.data, walk.pixel_size, walk.caption, self._viewer.layers, walk.contour
+        assert walk.contour is not None
+        self.volume.show_walk(
+            walk.data, walk.pixel_size, walk.caption, walk.contour, str(walk.folder)
         )
-        if self.volume.layer is not None:
-            self.volume.layer.visible = False
-        options["metadata"] = {"walk": str(walk.folder)}
-        self._viewer.add_image(data, **options)
-        self._viewer.dims.ndisplay = 3
         self.status.setText("Walk ready: play it with the slider below the picture.")
 
     def _on_busy(self) -> None:
@@ -270,6 +265,7 @@ class ExplorerDock(Dock):
         self.pages.addWidget(self._build_hint())
         self.pages.addWidget(self._build_explorer())
         self.body.addWidget(self.pages, stretch=1)
+        self.body.addWidget(ShowAs(self.volume))
         self.status = note()
         self.body.addWidget(self.status)
 

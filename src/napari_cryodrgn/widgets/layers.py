@@ -14,19 +14,20 @@ from ..errors import CryodrgnError
 from . import notify
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Layer
 
     from ..particles import ImageStack, ParticleSet
+    from .surfaces import Mesh
 
 #: Contour of a volume as a share of its `bright_level`, where no better one is known.
 CONTOUR = 0.4
-# Top of the contrast limits over the contour. napari applies the colormap to the lit surface: with
-# a lower top all that faces the viewer would be white.
-_TOP = 4.5
+#: Top of the contrast limits over the contour. napari applies the colormap to the lit surface: with
+#: a lower top all that faces the viewer would be white.
+TOP = 4.5
 _SURFACE = Colormap(
     [[0.03, 0.05, 0.08, 1], [0.3, 0.46, 0.64, 1], [0.86, 0.93, 0.99, 1]], name="density"
 )
+_MESH = Colormap([[0.2, 0.3, 0.42, 1], [0.48, 0.66, 0.86, 1]], name="surface")
 
 
 class LazyStack:
@@ -117,7 +118,7 @@ def volume_layer(
         "name": name,
         "rendering": "iso",
         "iso_threshold": level,
-        "contrast_limits": (0.0, _TOP * level),
+        "contrast_limits": (0.0, TOP * level),
         "colormap": _SURFACE,
         "scale": (1,) * extra + (pixel_size or 1,) * 3,
         "axis_labels": ("step",) * extra + ("z", "y", "x"),
@@ -128,6 +129,24 @@ def volume_layer(
     return volume, options, "image"
 
 
+def surface_layer(
+    data: Mesh, pixel_size: float | None, name: str, layers: Iterable[Layer] = ()
+) -> Any:
+    """Layer data of a mesh in voxels, (n, 3) or (n, 4) with the step first, in Å."""
+    extra = data[0].shape[1] - 3
+    options: dict[str, Any] = {
+        "name": name,
+        "shading": "smooth",
+        "contrast_limits": (0.0, 1.0),
+        "colormap": _MESH,
+        "scale": (1,) * extra + (pixel_size or 1,) * 3,
+        "axis_labels": ("step",) * extra + ("z", "y", "x"),
+    }
+    if pixel_size is not None and _angstrom_fits(layers):
+        options["units"] = ("pixel",) * extra + ("angstrom",) * 3
+    return data, options, "surface"
+
+
 def bright_level(volume: NDArray[np.float32]) -> float:
     """Mean of the brightest hundredth of the voxels; 1 for an empty volume."""
     values = volume[np.isfinite(volume)]
@@ -136,70 +155,6 @@ def bright_level(volume: NDArray[np.float32]) -> float:
     count = max(values.size // 100, 1)
     level = float(np.partition(values, values.size - count)[-count:].mean())
     return level if level > 0 else 1.0
-
-
-class VolumeLayer:
-    """One 3D layer that shows volume after volume in place.
-
-    Camera and contour are set for the first volume of a ``source`` and then left to the user. A
-    layer that the user deleted comes back with the next volume.
-    """
-
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = viewer
-        self._layer: Image | None = None
-        self._source: object = None
-
-    @property
-    def layer(self) -> Image | None:
-        """The layer, if it is in the viewer."""
-        return self._layer if self._layer in self._viewer.layers else None
-
-    def show(
-        self,
-        volume: NDArray[np.float32],
-        pixel_size: float | None,
-        name: str,
-        source: object,
-        contour: float | None = None,
-    ) -> None:
-        """Show a volume (z, y, x); ``contour`` counts only for the first of a ``source``."""
-        # A copy: the layer is later written in place, and events are shared.
-        data = np.array(volume, np.float32)
-        layer = self.layer
-        if layer is None:
-            data, options, _ = volume_layer(data, pixel_size, name, self._viewer.layers, contour)
-            added = self._viewer.add_image(data, **options)
-            # A plugin gets napari's objects behind a proxy, which is not what the list holds.
-            self._layer = getattr(added, "__wrapped__", added)
-            self._source = source
-            self._look_at_volumes()
-            return
-        if layer.data.shape == data.shape:
-            layer.data[...] = data
-            layer.refresh(extent=False, thumbnail=False, highlight=False)
-        else:
-            layer.data = data
-        if not np.allclose(layer.scale, pixel_size or 1):
-            layer.scale = (pixel_size or 1,) * 3
-        if source != self._source:
-            self._source = source
-            level = contour if contour is not None else CONTOUR * bright_level(data)
-            # Widened first: napari clips the threshold to the limits.
-            layer.contrast_limits_range = layer.contrast_limits = (0.0, _TOP * level)
-            layer.iso_threshold = level
-            layer.name = name
-            self._viewer.reset_view(reset_camera_angle=False)
-
-    def _look_at_volumes(self) -> None:
-        """Turn the viewer to 3D and take the flat particle images out of the way."""
-        if self._viewer.dims.ndisplay == 3:
-            return
-        for layer in self._viewer.layers:
-            if "particles" in layer.metadata:
-                layer.visible = False
-        self._viewer.dims.ndisplay = 3
-        self._viewer.reset_view()
 
 
 def _stack_limits(images: ImageStack, looked_at: int = 8) -> tuple[float, float]:

@@ -6,12 +6,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from .volume_view import VolumeView
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,28 @@ class Dock(QWidget):
 
     def shut_down(self) -> None:
         """Do what is left to do when the dock closes."""
+
+
+class ShowAs(QWidget):
+    """Chooses how a `VolumeView` shows volumes."""
+
+    def __init__(self, view: VolumeView) -> None:
+        super().__init__()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        label = QLabel("Show as")
+        self.choice = QComboBox()
+        self.choice.addItem("surface", "surface")
+        self.choice.addItem("volume", "volume")
+        self.choice.setCurrentIndex(self.choice.findData(view.mode))
+        self.setToolTip(
+            "Surface: a mesh at a fixed contour, quick on any machine.\n"
+            "Volume: napari's rendering, with the contour in the layer controls; takes seconds "
+            "a frame without a graphics card."
+        )
+        self.choice.currentIndexChanged.connect(lambda _: view.set_mode(self.choice.currentData()))
+        layout.addWidget(label)
+        layout.addWidget(self.choice, stretch=1)
 
 
 def _call_all(calls: list[Callable[[], None]], _: object = None) -> None:

@@ -23,12 +23,13 @@ from ..errors import CryodrgnError
 from ..training.events import Event, PreviewVolume
 from ..training.settings import Settings
 from . import notify
-from .layers import VolumeLayer, bright_level
 from .loss_plot import LossPlot
-from .qt_tools import Dock, colors, note
+from .opengl import is_software
+from .qt_tools import Dock, GuiThread, ShowAs, colors, note
 from .train_form import TrainForm
 from .train_model import TrainModel
 from .train_session import Outcome, Reconstruct, TrainSession, load_run, run_reconstruct
+from .volume_view import Mode, VolumeView
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 LoadRun = Callable[[Path], "tuple[Settings, ParticleSet]"]
 _BAR_MS = 250
+_PREVIEW_MS = 2000
 
 
 class TrainDock(Dock):
@@ -78,7 +80,15 @@ class TrainDock(Dock):
         self._bar_timer.timeout.connect(self._update_bar)
         self._last: tuple[Settings, ParticleSet] | None = None
         self.model = TrainModel()
-        self.volume = VolumeLayer(napari_viewer)
+        self._gui = GuiThread()
+        mode: Mode = "surface" if is_software(napari_viewer) else "volume"
+        self.volume = VolumeView(napari_viewer, self._gui.post, mode, normalize=True)
+        self.on_end.append(self.volume.close)
+        self._preview: PreviewVolume | None = None
+        self._preview_timer = QTimer(self)
+        self._preview_timer.setSingleShot(True)
+        self._preview_timer.setInterval(_PREVIEW_MS)
+        self._preview_timer.timeout.connect(self._show_next_volume)
         self.form = TrainForm(napari_viewer, read)
         self._build()
         self.form.output_changed.connect(self._update)
@@ -137,6 +147,7 @@ class TrainDock(Dock):
     def shut_down(self) -> None:
         """Take the bar out of napari's activity dock."""
         self._session = None
+        self._preview_timer.stop()
         self._close_bar()
 
     # Running
@@ -164,8 +175,9 @@ class TrainDock(Dock):
         session.start()
 
     def _ended(self, outcome: Outcome) -> None:
+        if self._session is not None and self._session.close in self.on_end:
+            self.on_end.remove(self._session.close)
         self._session = None
-        self.on_end.clear()
         self._close_bar()
         self.model.end(notify.error(outcome.error) if outcome.error is not None else "")
         if self.model.state == "finished":
@@ -227,11 +239,18 @@ class TrainDock(Dock):
         self.plot.set_losses(self.model.losses, self.model.stage_starts)
 
     def _show_volume(self, preview: PreviewVolume) -> None:
-        # Densities change by orders of magnitude while training: in units of the brightest voxels
-        # the contour stays where it is.
-        volume = preview.volume / bright_level(preview.volume)
-        name = f"{self.model.folder.name if self.model.folder else 'run'}: volume"
-        self.volume.show(volume, preview.pixel_size, name, source=self.model.folder)
+        # Each costs a redraw, which without a GPU is felt: at most one every two seconds.
+        self._preview = preview
+        if not self._preview_timer.isActive():
+            self._show_next_volume()
+
+    def _show_next_volume(self) -> None:
+        preview, self._preview = self._preview, None
+        if preview is not None:
+            name = f"{self.model.folder.name if self.model.folder else 'run'}: volume"
+            folder = self.model.folder
+            self.volume.show(preview.volume, preview.pixel_size, name, source=folder)
+            self._preview_timer.start()
 
     def _follow_theme(self, _: object = None) -> None:
         self.plot.set_colors(colors(self._viewer.theme))
@@ -276,6 +295,7 @@ class TrainDock(Dock):
         self.body.addWidget(self.messages)
         self.plot = LossPlot(colors(self._viewer.theme))
         self.body.addWidget(self.plot, stretch=1)
+        self.body.addWidget(ShowAs(self.volume))
         self.explore_button = QPushButton("Explore the result")
         self.explore_button.setToolTip("Open the Latent explorer on this run.")
         self.explore_button.clicked.connect(self.explore)

@@ -1,0 +1,261 @@
+"""One 3D layer that shows volume after volume, as a surface or as a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import notify
+from .background import Background, Deliver
+from .layers import CONTOUR, TOP, bright_level, surface_layer, volume_layer
+from .surfaces import Mesh, mesh, stacked
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+Array = NDArray[np.float32]
+Mode = Literal["surface", "volume"]
+# Share of the canvas that the longest side of a molecule takes.
+_FILLED = 0.85
+_TAG = "napari-cryodrgn volume"
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A volume (z, y, x) to show; no contour if it is to be found."""
+
+    volume: Array
+    pixel_size: float | None
+    name: str
+    source: object
+    contour: float | None
+    front: bool
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What was made of it: data for the layer, its contour, and where the molecule is.
+
+    ``low`` and ``high`` are the corners of its bounding box in voxels.
+    """
+
+    question: _Question
+    mode: Mode
+    volume: Array
+    surface: Mesh | None
+    contour: float
+    low: Array
+    high: Array
+
+
+class VolumeView:
+    """Shows volume after volume in place, in one layer.
+
+    All arithmetic is done in a thread; if volumes come faster than it works, only the last counts.
+    Camera and contour are set for the first volume of a ``source`` and then left to the user. A
+    layer that the user deleted comes back with the next volume.
+
+    Parameters
+    ----------
+    viewer
+        Where the layer goes.
+    deliver
+        Brings answers to the thread that owns the viewer, see `Background`.
+    mode
+        A mesh, which is quick to draw on any machine, or napari's own rendering of volumes, whose
+        contour can be changed, but which takes seconds a frame without a GPU.
+    normalize
+        Show volumes in units of their `bright_level`, so that the contour stays in place while
+        densities grow by orders of magnitude.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, deliver: Deliver, mode: Mode, *, normalize: bool = False
+    ) -> None:
+        self._viewer = viewer
+        self._background = Background(deliver)
+        self._mode: Mode = mode
+        self._normalize = normalize
+        self._layer: Layer | None = None
+        self._layer_mode: Mode = mode
+        self._source: object = None
+        self._contour: float | None = None
+        self._last: _Question | None = None
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer, if it is in the viewer."""
+        return self._layer if self._layer in self._viewer.layers else None
+
+    @property
+    def mode(self) -> Mode:
+        """Whether volumes are shown as surfaces or as volumes."""
+        return self._mode
+
+    def set_mode(self, mode: Mode) -> None:
+        """Show volumes another way, the present one included."""
+        if mode == self._mode:
+            return
+        self._mode = mode
+        if self._last is not None and (self.layer or self._background.waits_for("volume")):
+            self._keep_contour()
+            self._ask(self._last)
+
+    def show(
+        self,
+        volume: Array,
+        pixel_size: float | None,
+        name: str,
+        source: object,
+        contour: float | None = None,
+        *,
+        front: bool = False,
+    ) -> None:
+        """Show a volume (z, y, x), soon.
+
+        ``contour`` counts only for the first of a ``source``; ``front`` hides other volumes.
+        """
+        self._last = _Question(volume, pixel_size, name, source, contour, front)
+        self._keep_contour()
+        self._ask(self._last)
+
+    def show_walk(
+        self, volumes: Array, pixel_size: float | None, name: str, contour: float, tag: object
+    ) -> None:
+        """Add volumes (t, z, y, x), soon, as a layer with a slider and ``metadata["walk"] = tag``."""
+        mode = self._mode
+
+        def job() -> Any:
+            if mode == "volume":
+                return None
+            return stacked([mesh(volume, contour) for volume in volumes])
+
+        def done(surface: Any) -> None:
+            layers = self._viewer.layers
+            if mode == "surface":
+                data, options, _ = surface_layer(surface, pixel_size, name, layers)
+            else:
+                data, options, _ = volume_layer(volumes, pixel_size, name, layers, contour)
+            add = self._viewer.add_surface if mode == "surface" else self._viewer.add_image
+            added = add(data, **options, metadata={"walk": tag})
+            self._hide_others(getattr(added, "__wrapped__", added))
+            self._viewer.dims.ndisplay = 3
+
+        self._background.ask("walk", job, done, _tell)
+
+    def close(self) -> None:
+        """Drop what is being prepared; the view cannot be used afterwards."""
+        self._background.close()
+
+    # In the thread
+
+    def _ask(self, question: _Question) -> None:
+        contour = self._contour if question.source == self._source else None
+        contour = question.contour if contour is None else contour
+        job = partial(_prepare, question, self._mode, contour, self._normalize)
+        self._background.ask("volume", job, self._place, _tell)
+
+    # In the GUI
+
+    def _keep_contour(self) -> None:
+        """Take over the contour that the user may have set on the layer."""
+        if self.layer is not None and self._layer_mode == "volume":
+            self._contour = float(self.layer.iso_threshold)
+
+    def _place(self, answer: _Answer) -> None:
+        question, old = answer.question, self.layer
+        new_source = question.source != self._source
+        self._source, self._contour = question.source, answer.contour
+        if old is not None and answer.mode == self._layer_mode:
+            layer = old
+            self._update(layer, answer, new_source)
+        else:
+            layer = self._add(answer, old)
+        if old is None or question.front:
+            layer.visible = True
+            self._hide_others(layer)
+        if old is None:
+            self._viewer.dims.ndisplay = 3
+        if old is None or new_source:
+            self._frame(answer)
+
+    def _update(self, layer: Any, answer: _Answer, new_source: bool) -> None:
+        if answer.surface is not None:
+            layer.data = answer.surface
+        elif layer.data.shape == answer.volume.shape:
+            layer.data[...] = answer.volume
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
+        else:
+            layer.data = answer.volume
+        size = answer.question.pixel_size or 1
+        if not np.allclose(layer.scale, size):
+            layer.scale = (size,) * 3
+        if new_source:
+            layer.name = answer.question.name
+            if answer.surface is None:
+                # Widened first: napari clips the threshold to the limits.
+                layer.contrast_limits_range = layer.contrast_limits = (0.0, TOP * answer.contour)
+                layer.iso_threshold = answer.contour
+
+    def _add(self, answer: _Answer, old: Layer | None) -> Layer:
+        question, layers = answer.question, self._viewer.layers
+        visible = old is None or old.visible
+        if old is not None:
+            layers.remove(old)
+        if answer.surface is not None:
+            data, options, _ = surface_layer(
+                answer.surface, question.pixel_size, question.name, layers
+            )
+            added: Any = self._viewer.add_surface(data, **options, metadata={_TAG: True})
+        else:
+            data, options, _ = volume_layer(
+                answer.volume, question.pixel_size, question.name, layers, answer.contour
+            )
+            added = self._viewer.add_image(data, **options, metadata={_TAG: True})
+        # A plugin gets napari's objects behind a proxy, which is not what the list holds.
+        layer: Layer = getattr(added, "__wrapped__", added)
+        layer.visible = visible
+        self._layer, self._layer_mode = layer, answer.mode
+        return layer
+
+    def _hide_others(self, shown: Layer) -> None:
+        """Take flat particle images and other volumes out of the way."""
+        for layer in self._viewer.layers:
+            if layer is not shown and not {"particles", "walk", _TAG}.isdisjoint(layer.metadata):
+                layer.visible = False
+
+    def _frame(self, answer: _Answer) -> None:
+        """Let the molecule, rather than its box, fill the canvas."""
+        # Not napari's `reset_view(layers=...)`: it fails while there are layers of more dimensions.
+        size = answer.question.pixel_size or 1
+        camera = self._viewer.scene.camera
+        camera.center = tuple(size * (answer.low + answer.high) / 2)
+        edge = size * (float(np.max(answer.high - answer.low)) + 1)
+        camera.zoom = _FILLED * min(self._viewer.canvas.size) / edge
+
+
+def _prepare(question: _Question, mode: Mode, contour: float | None, normalize: bool) -> _Answer:
+    # A copy: the layer is later written in place, and events are shared.
+    volume = np.array(question.volume, np.float32)
+    if normalize:
+        volume /= bright_level(volume)
+        level = contour if contour is not None else CONTOUR
+    else:
+        level = contour if contour is not None else CONTOUR * bright_level(volume)
+    if mode == "surface":
+        surface = mesh(volume, level)
+        return _Answer(question, mode, volume, surface, level, surface[0].min(0), surface[0].max(0))
+    inside = np.argwhere(volume > level)
+    if not len(inside):
+        inside = np.array([[0, 0, 0], np.array(volume.shape) - 1])
+    low, high = inside.min(0).astype(np.float32), inside.max(0).astype(np.float32)
+    return _Answer(question, mode, volume, None, level, low, high)
+
+
+def _tell(error: Exception) -> None:
+    notify.error(error)

@@ -1,0 +1,63 @@
+"""Small simulated particle sets, read back from their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cryodrgn.imaging import hinge, simulate
+from napari_cryodrgn.particles import ParticleSet, read, write_simulation
+from napari_cryodrgn.training import Settings
+from napari_cryodrgn.training.dataset import Dataset, load
+
+MakeSettings = Callable[..., Settings]
+MakeData = Callable[..., Dataset]
+
+
+@pytest.fixture(scope="session")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> ParticleSet:
+    """120 pictures of the hinge in a box of 24, with poses."""
+    simulation = simulate(hinge(), 120, 24, 12.0, snr=0.5, seed=3)
+    return read(write_simulation(tmp_path_factory.mktemp("small"), simulation))
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[ParticleSet, torch.Tensor]:
+    """400 pictures in a box of 32 at high SNR, and the conformation of each."""
+    simulation = simulate(hinge(), 400, 32, 9.0, snr=2.0, seed=5)
+    star = write_simulation(tmp_path_factory.mktemp("toy"), simulation)
+    return read(star), torch.from_numpy(np.array(simulation.t))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> MakeSettings:
+    """Settings of a run that is over in seconds."""
+
+    def make(**changes: object) -> Settings:
+        quick = {
+            "output": tmp_path / "run",
+            "poses": "given",
+            "zdim": 1,
+            "epochs": 1,
+            "width": 16,
+            "layers": 1,
+            "device": "cpu",
+        }
+        return Settings.model_validate({**quick, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_data(tmp_path: Path) -> MakeData:
+    def make(particles: ParticleSet, **changes: object) -> Dataset:
+        settings = Settings.model_validate({"output": tmp_path / "none", **changes})
+        *_, data = load(particles, settings, torch.device("cpu"))
+        assert isinstance(data, Dataset)
+        return data
+
+    return make

@@ -52,10 +52,10 @@ def test_rotation_maps_object_to_image() -> None:
 
 
 def test_shift_moves_the_image() -> None:
-    eye = torch.eye(3)
-    for molecule in (hinge(), Map(hinge().volume(0.0, BOX, PIXEL_SIZE).numpy(), PIXEL_SIZE)):
-        image = project(molecule, 0.0, eye)
-        moved = project(molecule, 0.0, eye, torch.tensor([[3.0, -2.0]]))
+    eye, t, size = torch.eye(3)[None], torch.zeros(1), 14.0
+    for molecule in (blurred(), Map(blurred().volume(0.0, BOX, size).numpy(), size)):
+        image = molecule.project(t, eye, STILL, BOX, size)[0]
+        moved = molecule.project(t, eye, torch.tensor([[3.0, -2.0]]), BOX, size)[0]
         atol = 2e-3 * float(image.max())
         torch.testing.assert_close(moved, image.roll((-2, 3), (0, 1)), atol=atol, rtol=0)
 

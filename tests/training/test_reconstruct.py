@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from napari_cryodrgn.errors import RunFolderError, TrainingError
+from napari_cryodrgn.model import build_decoder
 from napari_cryodrgn.particles import read, read_latents, read_poses, read_volume
 from napari_cryodrgn.training import (
     CheckpointSaved,
@@ -24,7 +25,6 @@ from napari_cryodrgn.training import (
     Settings,
     StageStarted,
     StepDone,
-    build_decoder,
     model_stages,
     pose_stages,
     reconstruct,
@@ -328,4 +328,26 @@ def test_resume_with_other_particles_or_settings(particles: Any, settings: Any) 
         refused(TrainingError, next(iter(changes)), other, particles, resume=True)
     # What does not change the plan may change.
     *_, last = reconstruct(chosen.model_copy(update={"max_shift": 3.0}), particles, resume=True)
+    assert isinstance(last, RunFinished)
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left"), RuntimeError("write failed")])
+def test_a_full_disk_keeps_the_last_checkpoint(
+    particles: Any, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    chosen = settings(zdim=0)
+    stop_after(reconstruct(chosen, particles), 1)
+    before = (chosen.output / "checkpoint.pkl").read_bytes()
+
+    def fail(_content: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fail)
+        with pytest.raises(RunFolderError, match="checkpoint.pkl cannot be written"):
+            list(reconstruct(chosen, particles, resume=True))
+    assert (chosen.output / "checkpoint.pkl").read_bytes() == before
+    assert not [n for n in names(chosen.output) if n.startswith(".")]
+    *_, last = reconstruct(chosen, particles, resume=True)
     assert isinstance(last, RunFinished)

@@ -15,9 +15,8 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CryodrgnError, RunFolderError
-from ..model import CoordinateDecoder
+from ..model import CoordinateDecoder, build_decoder
 from ..particles import Volume, read_latents, read_poses, read_volume
-from ..training import build_decoder
 
 Array = NDArray[np.float32]
 _WATCHED = ("config.yaml", "weights.pkl", "z.pkl", "pose.pkl", "reconstruct.mrc", "particles.star")
@@ -211,5 +210,5 @@ class Run:
 
 
 def contour_level(volume: Float32[Array, "z y x"]) -> float:
-    """Iso level that encloses the densest part of a volume: 2.5 standard deviations over the mean."""
+    """Iso level around the densest part of a volume: 2.5 standard deviations over the mean."""
     return float(volume.mean() + 2.5 * volume.std())

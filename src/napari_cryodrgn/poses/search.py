@@ -11,7 +11,8 @@ by the distance d between the images they predict: if i is true, the expected ga
 standard deviation d/sqrt(2) (in units of the score). d is bounded by two parts: how far a slice can
 move within the candidate's cell (measured on the volume itself for each level and shell), and
 twice the power of a slice in the shells still to come. A candidate is dropped when it lies further
-behind than d²/2 + z d/sqrt(2), with z = 3: a risk of about one in a thousand.
+behind than d²/2 + z d/sqrt(2), with z = 3: a risk of about one in a thousand. With cells of 15
+degrees this is loose: in practice the cap on the candidates kept decides (see the statistics).
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from .events import (
 )
 from .reconstruct import reconstruct
 from .settings import Settings
-from .state import build_decoder
 
 __all__ = [
     "CheckpointSaved",
@@ -30,6 +29,5 @@ __all__ = [
     "StageStarted",
     "StepDone",
     "Warned",
-    "build_decoder",
     "reconstruct",
 ]

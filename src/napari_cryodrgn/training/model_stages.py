@@ -10,20 +10,22 @@ from ..model import (
     VAE,
     CoordinateDecoder,
     PositionalEncoding,
+    build_decoder,
+    build_encoder,
     density,
     gaussian,
     geometric,
+    model_description,
 )
 from .context import Context, Progress
 from .decoder_fit import collect, fit_decoder, new_decoder
 from .events import EpochDone, Event, LatentUpdated
 from .settings import Settings
-from .state import build_decoder, build_encoder, model_description
 from .vae_fit import EpochLoss, EpochPlan, infer_latents, new_encoder, run_epoch
 
 _NODES = 12
 DISTILL_EPOCHS = 2
-_DECODER_STEPS = 1500
+_DECODER_STEPS = 1000
 _FEATURES = 128
 
 

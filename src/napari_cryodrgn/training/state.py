@@ -17,7 +17,6 @@ import yaml
 from torch import Tensor
 
 from ..errors import RunFolderError, TrainingError
-from ..model import VAE, CoordinateDecoder, ImageEncoder, PositionalEncoding
 from ..particles import ParticleSet, write_latents, write_poses, write_star, write_volume
 from .dataset import Dataset
 from .events import Event
@@ -68,61 +67,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save says RuntimeError when the disk is full
         raise RunFolderError(
             path.parent,
-            f"{path.name} cannot be written ({error.strerror or error}).",
+            f"{path.name} cannot be written ({getattr(error, 'strerror', None) or error}).",
             remedy="Check the free space and your permissions, or choose another output folder.",
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def model_description(vae: VAE | None, decoder: CoordinateDecoder) -> dict[str, Any]:
-    """Architecture and weights as plain tensors and numbers, to rebuild the networks from."""
-    description: dict[str, Any] = {
-        "decoder_args": {
-            "zdim": decoder.zdim,
-            "width": decoder.input.out_features,
-            "layers": len(decoder.hidden),
-            "box": decoder.box,
-            "features": decoder.encoding.n_features // 2,
-            "residual": decoder.residual,
-        },
-        "decoder_state_dict": decoder.state_dict(),
-    }
-    if vae is not None:
-        encoder = vae.encoder
-        description["encoder_args"] = {
-            "n_inputs": encoder.input.in_features,
-            "zdim": encoder.zdim,
-            "width": encoder.input.out_features,
-            "layers": len(encoder.hidden),
-        }
-        description["encoder_state_dict"] = encoder.state_dict()
-    return description
-
-
-def build_decoder(description: dict[str, Any]) -> CoordinateDecoder:
-    """Decoder from ``model_description``."""
-    args = dict(description["decoder_args"])
-    features, residual = args.pop("features"), args.pop("residual")
-    box = args["box"]
-    decoder = CoordinateDecoder(
-        PositionalEncoding(torch.zeros(3, features)),
-        consensus=torch.zeros(box, box, box) if residual else None,
-        **args,
-    )
-    decoder.load_state_dict(description["decoder_state_dict"])
-    return decoder
-
-
-def build_encoder(description: dict[str, Any]) -> ImageEncoder:
-    """Encoder from ``model_description``."""
-    encoder = ImageEncoder(**description["encoder_args"])
-    encoder.load_state_dict(description["encoder_state_dict"])
-    return encoder
 
 
 class RunFolder:
@@ -224,8 +177,15 @@ class RunFolder:
         row.update({f.name: getattr(event, f.name) for f in fields(event)})
         row = {k: v for k, v in row.items() if not isinstance(v, np.ndarray)}
         row = {k: str(v) if isinstance(v, Path) else v for k, v in row.items()}
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise RunFolderError(
+                self.path,
+                f"events.jsonl cannot be written ({error.strerror or error}).",
+                remedy="Check the free space and your permissions.",
+            ) from error
 
     def save(self, state: RunState, data: Dataset) -> None:
         """Write the checkpoint, and the volume, model, latents and poses of this moment."""

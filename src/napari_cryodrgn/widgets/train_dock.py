@@ -172,6 +172,7 @@ class TrainDock(Dock):
         self.on_end.append(session.close)
         # Before the thread starts: napari works through Qt's events to show a progress bar.
         self._open_bar(folder.name)
+        self.volume.prepare(f"{folder.name}: volume")
         session.start()
 
     def _ended(self, outcome: Outcome) -> None:
@@ -179,6 +180,8 @@ class TrainDock(Dock):
             self.on_end.remove(self._session.close)
         self._session = None
         self._close_bar()
+        if self._preview is None:
+            self.volume.discard()
         self.model.end(notify.error(outcome.error) if outcome.error is not None else "")
         if self.model.state == "finished":
             self.form.suggest_output()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 Reconstruct = Callable[[Settings, "ParticleSet", bool], Iterator[Event]]
 _INTERVAL = 0.1
+_NICE = 10
 _LIVE: WeakSet[TrainSession] = WeakSet()
 
 
@@ -175,9 +179,22 @@ def run_reconstruct(settings: Settings, particles: ParticleSet, resume: bool) ->
 
     from ..training import reconstruct
 
+    _give_way()
     # Denormal numbers make the CPU tens of times slower; the flag belongs to the thread.
     torch.set_flush_denormal(True)
     return reconstruct(settings, particles, resume)
+
+
+def _give_way() -> None:
+    """Let the calling thread, and those that torch starts for it, give way to the window.
+
+    Linux knows priorities of threads, elsewhere they are those of the process. It cannot be
+    undone, but an idle thread of Qt's pool ends after half a minute.
+    """
+    if sys.platform == "linux":
+        # Not allowed everywhere; a run goes well without.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def load_run(folder: Path) -> tuple[Settings, ParticleSet]:

@@ -78,7 +78,9 @@ class VolumeView:
         self, viewer: ViewerModel, deliver: Deliver, mode: Mode, *, normalize: bool = False
     ) -> None:
         self._viewer = viewer
+        self._deliver = deliver
         self._background = Background(deliver)
+        self._empty = False
         self._mode: Mode = mode
         self._normalize = normalize
         self._layer: Layer | None = None
@@ -106,6 +108,22 @@ class VolumeView:
             self._keep_contour()
             self._ask(self._last)
 
+    def prepare(self, name: str) -> None:
+        """Add an empty layer now, since that takes napari half a second; `discard` takes it back."""
+        if self.layer is None:
+            nothing = np.zeros((2, 2, 2), np.float32)
+            surface = mesh(nothing, 1.0) if self._mode == "surface" else None
+            corner = np.zeros(3, np.float32)
+            question = _Question(nothing, None, name, object(), 1.0, False)
+            self._add(_Answer(question, self._mode, nothing, surface, 1.0, corner, corner), None)
+            self._empty = True
+
+    def discard(self) -> None:
+        """Remove the layer if it is still empty."""
+        if self._empty and self.layer is not None and not self._background.waits_for("volume"):
+            self._viewer.layers.remove(self.layer)
+        self._empty = False
+
     def show(
         self,
         volume: Array,
@@ -127,7 +145,10 @@ class VolumeView:
     def show_walk(
         self, volumes: Array, pixel_size: float | None, name: str, contour: float, tag: object
     ) -> None:
-        """Add volumes (t, z, y, x), soon, as a layer with a slider and ``metadata["walk"] = tag``."""
+        """Add volumes (t, z, y, x), soon, as a layer with a slider.
+
+        They are shown in the present mode, and ``tag`` becomes the layer's ``metadata["walk"]``.
+        """
         mode = self._mode
 
         def job() -> Any:
@@ -164,25 +185,30 @@ class VolumeView:
 
     def _keep_contour(self) -> None:
         """Take over the contour that the user may have set on the layer."""
-        if self.layer is not None and self._layer_mode == "volume":
+        if self.layer is not None and self._layer_mode == "volume" and not self._empty:
             self._contour = float(self.layer.iso_threshold)
 
     def _place(self, answer: _Answer) -> None:
         question, old = answer.question, self.layer
-        new_source = question.source != self._source
-        self._source, self._contour = question.source, answer.contour
+        first = old is None or self._empty
+        new_source = first or question.source != self._source
+        self._source, self._contour, self._empty = question.source, answer.contour, False
         if old is not None and answer.mode == self._layer_mode:
             layer = old
             self._update(layer, answer, new_source)
         else:
             layer = self._add(answer, old)
-        if old is None or question.front:
+        # One thing at a time, with the window's own events in between.
+        if first or question.front:
             layer.visible = True
-            self._hide_others(layer)
-        if old is None:
-            self._viewer.dims.ndisplay = 3
-        if old is None or new_source:
-            self._frame(answer)
+            self._deliver(partial(self._hide_others, layer))
+        if first:
+            self._deliver(self._turn_to_3d)
+        if new_source:
+            self._deliver(partial(self._frame, answer))
+
+    def _turn_to_3d(self) -> None:
+        self._viewer.dims.ndisplay = 3
 
     def _update(self, layer: Any, answer: _Answer, new_source: bool) -> None:
         if answer.surface is not None:

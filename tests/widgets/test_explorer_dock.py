@@ -213,7 +213,7 @@ def test_a_walk_is_a_layer_with_a_slider(make, qtbot, fake_run):
     # A click after it shows its own volume, not both.
     click_at(qtbot, dock.plot, 0.0, 0.0)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
-    assert [layer.visible for layer in viewer.layers] == [False, True]
+    qtbot.waitUntil(lambda: [layer.visible for layer in viewer.layers] == [False, True])
 
 
 def test_the_plot_follows_the_theme(make, fake_run):

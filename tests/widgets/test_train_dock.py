@@ -133,8 +133,8 @@ def test_one_volume_layer_is_updated_in_place(ready, qtbot, fake_reconstruct):
     click(qtbot, dock.start_button)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
     layer = viewer.layers["run: volume"]
+    qtbot.waitUntil(lambda: viewer.dims.ndisplay == 3, timeout=10_000)
     first, contour = layer.data.copy(), layer.iso_threshold
-    assert viewer.dims.ndisplay == 3
     assert not viewer.layers["mine"].visible
     viewer.scene.camera.angles = (10, 20, 30)
     qtbot.waitUntil(lambda: dock.model.state == "finished", timeout=10_000)

@@ -63,7 +63,7 @@ def soft_em(
     limit = min(settings.limit, data.lattice.limit)
     p = data.lattice.count(limit)
     k, shell = data.lattice.k[:p], data.lattice.shell[:p]
-    base = so3_grid(settings.n_side)
+    base = _half_grid(settings.n_side)
     shifts, _ = shift_grid(max_shift, step)
     phases = shift_phases(k, data.box, shifts.to(device))
     n_rotations, n_shifts, n = len(base), len(shifts), len(data)
@@ -90,22 +90,26 @@ def soft_em(
         points = slice_points((base @ frame).to(device), k)
         pixels, ctf = data.batch(index, limit)
         inverse = (1 / variance[shell])[:p]
-        images = torch.view_as_real((pixels * ctf)[:, None] * phases).reshape(-1, 2 * p)
+        images = ((pixels * ctf)[:, None] * phases).reshape(-1, p)
+        # Rotations come in pairs: turned by 180 degrees in plane, a slice is its conjugate.
         slices = None
         if volume is None:  # random poses make the first volume
-            posterior = torch.zeros(batch, n_shifts, n_rotations, device=device)
+            posterior = torch.zeros(batch, n_shifts, 2, n_rotations, device=device)
             pick = torch.randint(n_rotations, (batch,), generator=random)
-            posterior[torch.arange(batch), n_shifts // 2, pick.to(device)] = 1
+            posterior[torch.arange(batch), n_shifts // 2, 0, pick.to(device)] = 1
         else:
             slices = grid.sample(grid.transform(volume)[None], points)
-            weighted = torch.view_as_real(slices * inverse).reshape(n_rotations, 2 * p)
-            match = (images @ weighted.T).reshape(batch, n_shifts, n_rotations)
-            norm = (ctf.square() * inverse) @ slices.abs().square().T
-            match = match.mul_(2).sub_(norm[:, None])
+            norm = ((ctf.square() * inverse) @ slices.abs().square().T)[:, None]
+            even = (images.real @ (2 * inverse * slices.real).T).reshape(batch, n_shifts, -1)
+            odd = (images.imag @ (2 * inverse * slices.imag).T).reshape(batch, n_shifts, -1)
+            even -= norm
+            match = torch.stack([even + odd, even - odd], 2)
             posterior = torch.softmax(match.reshape(batch, -1), 1).reshape(match.shape)
-        flat = posterior.reshape(-1, n_rotations)
-        numerator = torch.view_as_complex((flat.T @ images).reshape(n_rotations, p, 2).contiguous())
-        weight = posterior.sum(1).T @ ctf.square()
+        one, other = posterior[:, :, 0], posterior[:, :, 1]
+        both = (one + other).reshape(-1, n_rotations)
+        difference = (one - other).reshape(-1, n_rotations)
+        numerator = torch.complex(both.T @ images.real, difference.T @ images.imag)
+        weight = both.reshape(one.shape).sum(1).T @ ctf.square()
         residual = float("nan")
         if slices is not None:
             left = pixels.abs().square().mean(0)
@@ -133,3 +137,9 @@ def soft_em(
                 if alike > settings.converged:
                     return
             earlier = now
+
+
+def _half_grid(n_side: int) -> Float[Tensor, "n 3 3"]:
+    """Half of the rotation grid: the other half is the same turned by 180 degrees in plane."""
+    n_psi = 6 * n_side
+    return so3_grid(n_side).reshape(-1, n_psi, 3, 3)[:, : n_psi // 2].reshape(-1, 3, 3)

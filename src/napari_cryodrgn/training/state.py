@@ -109,6 +109,12 @@ class RunFolder:
                 "the folder holds other files and no run of this program.",
                 remedy="Choose an empty or new folder for the output.",
             )
+        if Path(particles.source).resolve().parent == self.path.resolve():
+            raise RunFolderError(
+                self.path,
+                f"the particles ({Path(particles.source).name}) are in the output folder.",
+                remedy="Choose another output folder, so that they are not replaced.",
+            )
         for name in present:
             if _OURS.fullmatch(name):
                 (self.path / name).unlink()

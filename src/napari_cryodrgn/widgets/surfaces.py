@@ -29,7 +29,7 @@ def mesh(volume: Floats, level: float) -> Mesh:
 
     step = -(-max(volume.shape) // _MESH_BOX)
     small = _average(volume, step)
-    if min(small.shape) < 2 or not small.min() < level < small.max():
+    if min(small.shape) < 2 or not level < small.max():
         centre = np.array([np.array(volume.shape) / 2], np.float32)
         return centre, np.zeros((1, 3), np.int32), np.ones(1, np.float32)
     # A border of low density: a molecule that touches the box has no holes there.

@@ -172,7 +172,10 @@ class TrainDock(Dock):
         self.on_end.append(session.close)
         # Before the thread starts: napari works through Qt's events to show a progress bar.
         self._open_bar(folder.name)
-        self.volume.prepare(f"{folder.name}: volume")
+        self._update_bar()
+        particles = self.form.particles
+        size = particles.pixel_size if particles is not None else None
+        self.volume.prepare(f"{folder.name}: volume", size)
         session.start()
 
     def _ended(self, outcome: Outcome) -> None:

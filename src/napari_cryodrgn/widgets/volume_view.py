@@ -108,13 +108,13 @@ class VolumeView:
             self._keep_contour()
             self._ask(self._last)
 
-    def prepare(self, name: str) -> None:
-        """Add an empty layer now, since that takes napari half a second; `discard` takes it back."""
+    def prepare(self, name: str, pixel_size: float | None) -> None:
+        """Add an empty layer now: it takes napari half a second. `discard` takes it back."""
         if self.layer is None:
             nothing = np.zeros((2, 2, 2), np.float32)
             surface = mesh(nothing, 1.0) if self._mode == "surface" else None
             corner = np.zeros(3, np.float32)
-            question = _Question(nothing, None, name, object(), 1.0, False)
+            question = _Question(nothing, pixel_size, name, object(), 1.0, False)
             self._add(_Answer(question, self._mode, nothing, surface, 1.0, corner, corner), None)
             self._empty = True
 
@@ -276,7 +276,7 @@ def _prepare(question: _Question, mode: Mode, contour: float | None, normalize: 
     if mode == "surface":
         surface = mesh(volume, level)
         return _Answer(question, mode, volume, surface, level, surface[0].min(0), surface[0].max(0))
-    inside = np.argwhere(volume > level)
+    inside = np.argwhere(volume >= level)
     if not len(inside):
         inside = np.array([[0, 0, 0], np.array(volume.shape) - 1])
     low, high = inside.min(0).astype(np.float32), inside.max(0).astype(np.float32)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +297,18 @@ def test_the_run_of_another_program_is_left_alone(particles: Any, settings: Any,
     assert (chosen.output / "config.yaml").read_text() == text
     assert (chosen.output / "weights.pkl").read_bytes() == b"days of training"
     assert len(names(chosen.output)) == 4
+
+
+def test_particles_in_the_output_folder_are_not_replaced(
+    finished: Any, particles: Any, settings: Any
+) -> None:
+    folder = settings().output
+    shutil.copytree(finished[0], folder)
+    inside = replace(particles, source=folder / "particles.star")
+    before = (folder / "particles.star").read_bytes()
+    with pytest.raises(RunFolderError, match="in the output folder"):
+        list(reconstruct(settings(), inside))
+    assert (folder / "particles.star").read_bytes() == before
 
 
 def test_a_file_in_the_way(particles: Any, settings: Any) -> None:

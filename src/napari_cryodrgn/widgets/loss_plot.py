@@ -31,7 +31,7 @@ class LossPlot(pg.GraphicsLayoutWidget):
             disable_menu(plot, self)
             plot.hideButtons()
             plot.setMouseEnabled(x=False, y=False)
-            plot.getAxis("left").setWidth(52)
+            plot.getAxis("left").setWidth(64)
             plot.getAxis("left").enableAutoSIPrefix(False)
             plot.getAxis("bottom").enableAutoSIPrefix(False)
         self._upper.getAxis("bottom").setStyle(showValues=False)

@@ -101,7 +101,7 @@ def test_the_molecule_and_not_its_box_fills_the_canvas(make, qtbot, mode):
 
     camera, canvas = view._viewer.scene.camera, view._viewer.canvas
     np.testing.assert_allclose(camera.center, 40, atol=1)
-    assert 0.7 < 16 * camera.zoom / min(canvas.size) < 0.95
+    assert 0.55 < 16 * camera.zoom / min(canvas.size) < 0.85
 
 
 def test_the_way_of_showing_can_be_changed(make, qtbot):

@@ -144,22 +144,22 @@ def fit_decoder(
     )
     running = 1.0
     cumulative = probability.double().cumsum(0)
-    with torch.enable_grad():
-        for step in range(steps):
-            warm = min(1.0, (step + 1) / 20)
-            rate = warm * (0.49 * (1 + math.cos(math.pi * step / steps)) + 0.02)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * rate
-            pick = torch.rand(batch, generator=random, dtype=torch.float64).to(device)
-            j = torch.searchsorted(cumulative, pick * cumulative[-1]).clamp(max=len(mean) - 1)
+    for step in range(steps):
+        warm = min(1.0, (step + 1) / 20)
+        rate = warm * (0.49 * (1 + math.cos(math.pi * step / steps)) + 0.02)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * rate
+        pick = torch.rand(batch, generator=random, dtype=torch.float64).to(device)
+        j = torch.searchsorted(cumulative, pick * cumulative[-1]).clamp(max=len(mean) - 1)
+        with torch.enable_grad():
             values = decoder.network(decoder.encoding(statistics.k[j])[None], z) * amplitude[j]
             error = (importance[:, j] * (target[:, j] - values).abs().square()).mean() / scale
             optimizer.zero_grad()
             error.backward()
             optimizer.step()
-            running = 0.98 * running + 0.02 * float(error.detach())
-            if step % 25 == 24 or step == steps - 1:
-                yield step + 1, running
+        running = 0.98 * running + 0.02 * float(error.detach())
+        if step % 25 == 24 or step == steps - 1:
+            yield step + 1, running
 
 
 def new_decoder(

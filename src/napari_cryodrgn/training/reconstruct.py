@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -81,10 +82,25 @@ def reconstruct(
             f"{settings.output}: the run has {len(state.rotations)} particles, "
             f"{particles.source} has {len(particles)}. Resume with the particles of the run."
         )
-    # Thread-local: denormal numbers make the CPU several times slower.
-    torch.set_flush_denormal(True)
-    with torch.no_grad():
-        yield from _run(settings, particles, folder, state, device, resume)
+    yield from _quick(_run(settings, particles, folder, state, device, resume))
+
+
+def _quick(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    """Compute without gradients and denormal numbers, and leave the caller's thread as it was.
+
+    Denormal numbers make the CPU several times slower.
+    """
+    with closing(events):
+        while True:
+            torch.set_flush_denormal(True)
+            try:
+                with torch.no_grad():
+                    event = next(events, None)
+            finally:
+                torch.set_flush_denormal(False)
+            if event is None:
+                return
+            yield event
 
 
 def _check(settings: Settings, particles: ParticleSet) -> torch.device:
@@ -111,7 +127,7 @@ def _run(
     state: RunState,
     device: torch.device,
     resume: bool,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     began = time.monotonic() - state.seconds
     data: Dataset | None = None
     box = settings.box or particles.box

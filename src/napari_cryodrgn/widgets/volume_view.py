@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 Mode = Literal["surface", "volume"]
-# Share of the canvas that the longest side of a molecule takes.
-_FILLED = 0.85
+# Share of the canvas that the longest side of the first molecule takes: later ones may be larger.
+_FILLED = 0.7
 _TAG = "napari-cryodrgn volume"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from napari import Viewer, run
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from rich.console import Console
@@ -135,7 +135,7 @@ def _click_through(viewer: Viewer, explorer: ExplorerDock, output: Path) -> None
         value = float(np.quantile(coordinates[:, 0], share))
         view = plot.getViewBox()
         height = sum(view.viewRange()[1]) / 4
-        scene = view.mapViewToScene(_point(value, height))
+        scene = view.mapViewToScene(QPointF(value, height))
         where = plot.mapFromScene(scene)
         QTest.mouseClick(  # type: ignore[call-overload]
             plot.viewport(),
@@ -149,12 +149,6 @@ def _click_through(viewer: Viewer, explorer: ExplorerDock, output: Path) -> None
             time.sleep(0.02)
         _settle(viewer)
         _shoot(viewer, output / f"{name}.png")
-
-
-def _point(x: float, y: float) -> Any:
-    from qtpy.QtCore import QPointF
-
-    return QPointF(x, y)
 
 
 def _settle(viewer: Viewer, seconds: float = 1.0) -> None:

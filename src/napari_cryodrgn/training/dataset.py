@@ -225,11 +225,6 @@ def _corners(box: int) -> tuple[Float[Tensor, "y x"], float]:
     return mask, float(mask.square().mean())
 
 
-def default_shift_range(box: int) -> float:
-    """Largest shift searched when the user says nothing: 8 % of the box, in its pixels."""
-    return 0.08 * box
-
-
 def shift_step(box: int) -> float:
     """Spacing of the coarse shift grid in pixels: a twenty-fifth of the box."""
     return box / 25.6

@@ -32,7 +32,7 @@ _REPRODUCIBLE = 0.25
 
 
 def random_starts(context: Context) -> Iterator[Event | Progress]:
-    """Soft EM from random poses until two starts agree, or one clearly leads (engine of 3.2.2).
+    """Soft EM from random poses until two starts agree, or one clearly leads.
 
     A wrong structure shows without knowing the truth: its likelihood is lower, and no other start
     finds it again.

@@ -138,6 +138,25 @@ def test_a_prepared_layer_is_filled_or_taken_back(make, qtbot, mode):
     assert view.layer is empty
 
 
+def test_preparing_leaves_the_view_as_it_was(make, monkeypatch):
+    view = make("surface")
+    viewer = view._viewer
+    mine = viewer.add_image(np.zeros((8, 8), np.float32), name="mine")
+    viewer.scene.camera.zoom = 3.5
+    painted = []
+    monkeypatch.setattr(
+        "napari_cryodrgn.widgets.volume_view.paint",
+        lambda: painted.append((viewer.dims.ndisplay, view.layer.visible, mine.visible)),
+    )
+
+    view.prepare("a", 3.0)
+
+    assert painted == [(3, True, False)]
+    assert viewer.dims.ndisplay == 2
+    assert (view.layer.visible, mine.visible) == (False, True)
+    assert viewer.scene.camera.zoom == 3.5
+
+
 def test_volumes_are_prepared_in_another_thread(make, qtbot, monkeypatch):
     threads = []
 

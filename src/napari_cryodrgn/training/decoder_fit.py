@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..imaging import FourierGrid, friedel
 from ..model import CoordinateDecoder, PositionalEncoding
+from .adam import Adam
 from .dataset import Dataset
 
 
@@ -139,16 +140,13 @@ def fit_decoder(
     with torch.no_grad():
         amplitude = decoder.scale(statistics.k)
     z = statistics.z[:, None]
-    optimizer = torch.optim.AdamW(
-        decoder.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0
-    )
+    optimizer = Adam(decoder.parameters(), learning_rate, betas=(0.9, 0.99))
     running = 1.0
     cumulative = probability.double().cumsum(0)
     for step in range(steps):
         warm = min(1.0, (step + 1) / 20)
         rate = warm * (0.49 * (1 + math.cos(math.pi * step / steps)) + 0.02)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * rate
+        optimizer.learning_rate = learning_rate * rate
         pick = torch.rand(batch, generator=random, dtype=torch.float64).to(device)
         j = torch.searchsorted(cumulative, pick * cumulative[-1]).clamp(max=len(mean) - 1)
         with torch.enable_grad():

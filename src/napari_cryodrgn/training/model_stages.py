@@ -17,6 +17,7 @@ from ..model import (
     geometric,
     model_description,
 )
+from .adam import Adam
 from .context import Context, Progress
 from .decoder_fit import collect, fit_decoder, new_decoder
 from .events import EpochDone, Event, LatentUpdated
@@ -41,7 +42,7 @@ def vae_epoch(context: Context, number: int) -> Iterator[Event | Progress]:
     settings, state, data = context.settings, context.state, context.data
     rotations, shifts = context.poses()
     vae = _load_vae(context)
-    optimizer = torch.optim.Adam(vae.parameters(), lr=settings.learning_rate)
+    optimizer = Adam(vae.parameters(), settings.learning_rate)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     distill_epochs = DISTILL_EPOCHS if settings.linear_start else 0

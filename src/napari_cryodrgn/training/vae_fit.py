@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..imaging import shift_phases, slice_points
 from ..model import VAE, ConsensusSlices, ImageEncoder
+from .adam import Adam
 from .dataset import Dataset
 
 _CHUNK = 512
@@ -75,7 +76,7 @@ class EpochLoss:
 
 def run_epoch(
     vae: VAE,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     data: Dataset,
     rotations: Float[Tensor, "n 3 3"],
     shifts: Float[Tensor, "n 2"],
@@ -93,8 +94,7 @@ def run_epoch(
         step = plan.number * len(parts) + i
         warm = min(1.0, (step + 1) / 20)
         cosine = 0.475 * (1 + math.cos(math.pi * step / (plan.total * len(parts)))) + 0.05
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * warm * cosine
+        optimizer.learning_rate = plan.learning_rate * warm * cosine
         pixels, ctf = data.batch(part, reach)
         k = data.lattice.k[: pixels.shape[1]]
         pixels = pixels * shift_phases(k, data.box, shifts[part])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from . import notify
 from .background import Background, Deliver
 from .layers import CONTOUR, TOP, bright_level, surface_layer, volume_layer
+from .qt_tools import paint
 from .surfaces import Mesh, mesh, stacked
 
 if TYPE_CHECKING:
@@ -109,14 +110,23 @@ class VolumeView:
             self._ask(self._last)
 
     def prepare(self, name: str, pixel_size: float | None) -> None:
-        """Add an empty layer now: it takes napari half a second. `discard` takes it back."""
+        """Add a layer without content now; `discard` takes it back.
+
+        That takes napari half a second, and OpenGL a third of one to compile what it draws with
+        when it first does.
+        """
         if self.layer is None:
-            nothing = np.zeros((2, 2, 2), np.float32)
-            surface = mesh(nothing, 1.0) if self._mode == "surface" else None
+            small = np.zeros((4, 4, 4), np.float32)
+            small[1:3, 1:3, 1:3] = 2.0
+            surface = mesh(small, 1.0) if self._mode == "surface" else None
             corner = np.zeros(3, np.float32)
-            question = _Question(nothing, pixel_size, name, object(), 1.0, False)
-            self._add(_Answer(question, self._mode, nothing, surface, 1.0, corner, corner), None)
+            question = _Question(small, pixel_size, name, object(), 1.0, False)
+            camera = self._viewer.scene.camera
+            view = camera.center, camera.zoom, camera.angles
+            answer = _Answer(question, self._mode, small, surface, 1.0, corner, corner)
+            self._draw_once(self._add(answer, None))
             self._empty = True
+            camera.center, camera.zoom, camera.angles = view
 
     def discard(self) -> None:
         """Remove the layer if it is still empty."""
@@ -206,6 +216,19 @@ class VolumeView:
             self._deliver(self._turn_to_3d)
         if new_source:
             self._deliver(partial(self._frame, answer))
+
+    def _draw_once(self, layer: Layer) -> None:
+        """Have the layer drawn in 3D, alone, and then hide it; moves the camera."""
+        shown = [one for one in self._viewer.layers if one.visible]
+        ndisplay = self._viewer.dims.ndisplay
+        for one in shown:
+            one.visible = one is layer
+        self._viewer.dims.ndisplay = 3
+        self._viewer.scene.camera.center = layer.extent.world.mean(0)
+        paint()
+        self._viewer.dims.ndisplay = ndisplay
+        for one in shown:
+            one.visible = one is not layer
 
     def _turn_to_3d(self) -> None:
         self._viewer.dims.ndisplay = 3

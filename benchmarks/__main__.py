@@ -1,45 +1,42 @@
-"""Runs every benchmark and writes ``benchmarks/RESULTS.md``.
+"""Measures the rows of the table; writes ``results.json``, ``RESULTS.md`` and the plots.
 
-``python -m benchmarks [NAME ...]`` runs some of them only; the others keep their last figures.
+``python -m benchmarks [NAME ...]`` measures some rows only; the others keep their last figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .goals import REPORTS
-from .runs import adk_given, decode_time, ribosome_from_nothing
+from napari_cryodrgn.errors import CryodrgnError
 
-HERE = Path(__file__).parent
-FIGURES = HERE / "results.json"
+from . import motion_rows, other_rows, poses_rows, recon_rows, report, scaling_rows
+from .rows import Bench, Row
 
-
-def gui_gaps() -> dict[str, Any]:
-    """Event-loop gaps while training, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.gui_gaps"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
-    "ribosome": ribosome_from_nothing,
-    "adk": adk_given,
-    "decode": decode_time,
-    "gui": gui_gaps,
+ROWS: dict[str, Row] = {
+    **poses_rows.ROWS,
+    **recon_rows.ROWS,
+    **motion_rows.ROWS,
+    **scaling_rows.ROWS,
+    **other_rows.ROWS,
 }
+HERE = Path(__file__).parent
+IMAGES = HERE.parent / "docs" / "images"
 
 
 def hardware() -> str:
-    """What the figures were measured on."""
+    """What the figures are measured on."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -54,20 +51,52 @@ def hardware() -> str:
     )
 
 
+def measured(row: Row, tiny: bool) -> Iterator[dict[str, Any]]:
+    """One entry per seed; a seed that fails says why and does not keep the others from running."""
+    for seed in row.seeds[:1] if tiny else row.seeds:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                entry = row.measure(Bench(Path(folder), tiny), seed)
+            except (CryodrgnError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+                entry = {"error": f"{type(error).__name__}: {error}"}
+        yield {"seed": seed, **entry, "minutes": round((time.perf_counter() - start) / 60, 2)}
+
+
 def main() -> None:
-    """Run what is asked for and write the table."""
-    names = sys.argv[1:] or list(BENCHMARKS)
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    for name in names:
-        print(f"{name} ...", flush=True)
-        figures[name] = {**BENCHMARKS[name](), "hardware": hardware()}
-        print(json.dumps(figures[name]), flush=True)
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
-    lines = ["# Results", "", "Written by `make bench`; every figure is of the run described.", ""]
-    for name, report in REPORTS.items():
-        if name in figures:
-            lines += [*report(figures[name]), f"Hardware: {figures[name]['hardware']}.", ""]
-    (HERE / "RESULTS.md").write_text("\n".join(lines))
+    """Measure what is asked for; everything is written after each entry."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--seeds", type=int, nargs="+", help="other seeds than the rows' own")
+    parser.add_argument(
+        "--tiny", action="store_true", help="sets of 200 particles, to see that all of it runs"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for results and plots; the repository's own if absent"
+    )
+    chosen = parser.parse_args()
+    unknown = [n for n in chosen.names if n not in ROWS]
+    if unknown:
+        parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    if chosen.tiny and chosen.out is None:
+        parser.error("--tiny needs --out: its figures mean nothing")
+    out, images = (chosen.out, chosen.out) if chosen.out else (HERE, IMAGES)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    start, failed = time.perf_counter(), False
+    for name in chosen.names or ROWS:
+        row = ROWS[name].with_seeds(tuple(chosen.seeds)) if chosen.seeds else ROWS[name]
+        results[name] = {"hardware": hardware(), "entries": []}
+        for entry in measured(row, chosen.tiny):
+            minutes = (time.perf_counter() - start) / 60
+            print(f"[{minutes:5.1f} min] {name} {json.dumps(entry)}", flush=True)
+            failed |= "error" in entry
+            results[name]["entries"].append(entry)
+            path.write_text(json.dumps(results, indent=1) + "\n")
+            (out / "RESULTS.md").write_text(report.markdown(ROWS, results))
+    report.plots(results, images)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,15 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from napari_cryodrgn.poses import shift_grid, so3_grid, so3_spacing, zyz_matrix
+from napari_cryodrgn.imaging import slice_points
+from napari_cryodrgn.poses import (
+    half_turn,
+    shift_grid,
+    so3_grid,
+    so3_half_grid,
+    so3_spacing,
+    zyz_matrix,
+)
 
 
 def nearest(grid: Tensor, rotations: Tensor) -> Tensor:
@@ -32,6 +40,15 @@ def test_so3_grid_holds_rotations_and_covers(n_side: int, rotations: Tensor) -> 
     # No two points coincide.
     others = torch.einsum("aij,bij->ab", grid[:72], grid)
     assert int((others > 3 - 1e-4).sum()) == 72
+
+
+def test_the_half_grid_and_its_half_turns_are_the_grid() -> None:
+    half = so3_half_grid(2)
+    both = torch.cat([half, half_turn(half)])
+    assert len(both) == len(so3_grid(2))
+    assert float(nearest(both, so3_grid(2)).max()) < 0.1
+    k = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
+    torch.testing.assert_close(slice_points(half_turn(half), k), -slice_points(half, k))
 
 
 def test_so3_spacing() -> None:

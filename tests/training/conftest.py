@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from napari_cryodrgn.imaging import hinge, simulate
+from napari_cryodrgn.imaging import Atoms, Simulation, hinge, simulate
 from napari_cryodrgn.particles import ParticleSet, read, write_simulation
 from napari_cryodrgn.training import Settings
 from napari_cryodrgn.training.dataset import Dataset, load
 
 MakeSettings = Callable[..., Settings]
 MakeData = Callable[..., Dataset]
+Change = Callable[[NDArray[np.float32]], NDArray[np.floating]]
+
+
+class Altered:
+    """A simulation whose images all go through ``change`` together."""
+
+    def __init__(self, simulation: Simulation, change: Change) -> None:
+        self._simulation, self._change = simulation, change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._simulation, name)
+
+    def chunks(self) -> Iterator[NDArray[np.float32]]:
+        yield self._change(np.concatenate(list(self._simulation.chunks()))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def still() -> Atoms:
+    """The hinge, held still."""
+    return Atoms(hinge().positions(torch.tensor([0.5])).numpy(), sigma=4.5)
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> Callable[[Simulation, Change], ParticleSet]:
+    """Simulated particles with something done to their images, read back from their files."""
+
+    def make(simulation: Simulation, change: Change) -> ParticleSet:
+        folder = tmp_path / f"altered-{len(list(tmp_path.iterdir()))}"
+        return read(write_simulation(folder, Altered(simulation, change)))
+
+    return make
 
 
 @pytest.fixture(scope="session")

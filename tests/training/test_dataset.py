@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from napari_cryodrgn.errors import TrainingError
-from napari_cryodrgn.imaging import CTF, CTFParameters, images_to_pixels
+from napari_cryodrgn.imaging import CTF, CTFParameters, hinge, images_to_pixels, simulate
 from napari_cryodrgn.particles import ParticleSet
-from napari_cryodrgn.training import Settings
+from napari_cryodrgn.training import Settings, dataset
 from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.dataset import load
 
@@ -124,3 +124,77 @@ def test_ctf_of_the_cropped_box(particles: Any, make_data: Any) -> None:
     parameters: CTFParameters = particles.ctf.select([0, 1, 2])
     expected = CTF(parameters, data.lattice.k, 24, 12.0)(slice(None))
     torch.testing.assert_close(ctf, expected / data.noise[data.lattice.shell])
+
+
+def filtered(images: Any, gain: Any) -> Any:
+    """Images whose transform is multiplied by ``gain`` of the frequency in cycles per box."""
+    box = images.shape[-1]
+    radius = np.hypot(np.fft.fftfreq(box, 1 / box)[:, None], np.fft.rfftfreq(box, 1 / box))
+    return np.fft.irfft2(np.fft.rfft2(images) * gain(radius), s=(box, box))
+
+
+def test_coloured_noise_is_found_and_found_better_from_the_residual(
+    still: Any, altered: Any, make_data: Any
+) -> None:
+    """Noise with ten times the power at low frequency: E|whitened noise|² is 1 in each shell."""
+    simulation = simulate(still, 800, 32, 9.0, snr=np.inf, seed=11)
+    level = 3 * float(next(simulation.chunks()).std())
+
+    def gain(k: Any) -> Any:
+        return np.sqrt(1 + 9 * np.exp(-((k / 5) ** 2)))
+
+    def add(images: Any) -> Any:
+        white = np.random.default_rng(1).standard_normal(images.shape)
+        return images + level * filtered(white, gain)
+
+    data = make_data(altered(simulation, add))
+    # Mean over the shell of the true power, in units of the data.
+    exact = torch.from_numpy(gain(data.lattice.radius.numpy())).float() * level * 32 * data.scale
+    truth = data.lattice.shell_mean(exact.square()).sqrt()
+    from_corners = (data.noise / truth).square()
+    assert from_corners[1:].tolist() == pytest.approx([1.0] * 15, abs=0.25)
+    assert float(from_corners[4:].mean()) == pytest.approx(1, abs=0.05)
+
+    rotations, shifts = torch.from_numpy(simulation.rotations), torch.from_numpy(simulation.shifts)
+    volume = torch.from_numpy(simulation.volumes[0]) * data.scale
+    index = torch.arange(len(data))
+    data.noise = data.residual_noise(volume, rotations, shifts, 15.0, index)
+    assert (data.noise / truth).square()[1:15].tolist() == pytest.approx([1.0] * 14, abs=0.08)
+    again = data.residual_noise(volume, rotations, shifts, 15.0, index)
+    torch.testing.assert_close(again, data.noise, rtol=1e-4, atol=0)
+
+    # A volume made from the same images explains some of their noise, and errs: little of each.
+    fit = reconstruct_volume(data, rotations, shifts, 15.0)
+    fitted = data.residual_noise(fit.volume, rotations, shifts, 15.0, index)
+    assert (fitted / truth).square()[1:15].tolist() == pytest.approx([1.0] * 14, abs=0.1)
+
+
+@pytest.mark.parametrize("factor", [1000.0, 0.001])
+def test_units_do_not_matter(particles: Any, altered: Any, make_data: Any, factor: float) -> None:
+    simulation = simulate(hinge(), 60, 24, 12.0, snr=0.5, seed=3)
+    one, other = (make_data(altered(simulation, lambda x, f=f: x * f)) for f in (1.0, factor))
+    for a, b in zip(one.batch(slice(None)), other.batch(slice(None)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one.noise, other.noise, rtol=1e-4, atol=0)
+    assert other.scale == pytest.approx(one.scale / factor, rel=1e-4)
+
+
+def test_a_lower_limit_is_a_prefix(particles: Any, make_data: Any) -> None:
+    data = make_data(particles)
+    index = torch.tensor([3, 1, 40])
+    for some, whole in zip(data.batch(index, 6), data.batch(index), strict=True):
+        assert some.shape[1] == int((data.lattice.radius <= 6).sum())
+        assert torch.equal(some, whole[:, : some.shape[1]])
+
+
+def test_memory_mapped_store_gives_the_same(
+    particles: Any, make_data: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = make_data(particles)
+    monkeypatch.setattr(dataset, "_IN_MEMORY", 0)
+    mapped = make_data(particles)
+    assert list((tmp_path / "none").iterdir()) == []
+    assert torch.equal(mapped.pixels, in_memory.pixels)
+    rotations, shifts = poses(particles)
+    volumes = [reconstruct_volume(d, rotations, shifts, 11.0).volume for d in (in_memory, mapped)]
+    assert torch.equal(*volumes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from scipy.stats import spearmanr
 
 from napari_cryodrgn.model import geometric
 from napari_cryodrgn.training.abinitio import SoftEMSettings, soft_em
-from napari_cryodrgn.training.consensus import reconstruct_volume, state_volumes
+from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.decoder_fit import collect, fit_decoder, latent_nodes, new_decoder
-from napari_cryodrgn.training.linear import LinearFit, fit_linear, split_half_correlation
+from napari_cryodrgn.training.linear import LinearFit, fit_linear
 
 
 @pytest.fixture
@@ -52,31 +51,6 @@ def test_linear_components_are_orthogonal_to_the_mean(known: Any) -> None:
     for component in components:
         cosine = torch.nn.functional.cosine_similarity(base, component, dim=0)
         assert abs(float(cosine)) < 1e-3
-
-
-def test_halves_agree_on_a_motion_only(known: Any) -> None:
-    halves = [fit(known, 1 + h, torch.arange(h, 400, 2)) for h in (0, 1)]
-    assert halves[0].mean.shape == (200, 1)
-    assert split_half_correlation(*halves) > 0.6
-    random = torch.Generator().manual_seed(0)
-    noise = [replace(h, volumes=torch.randn(2, 12, 12, 12, generator=random)) for h in halves]
-    assert split_half_correlation(*noise) < 0.15
-    assert split_half_correlation(halves[0], halves[0]) == pytest.approx(1, abs=1e-4)
-
-
-def test_state_volumes_follow_the_latent(known: Any, toy: Any) -> None:
-    data, r, s, t = known
-    volumes, centres = state_volumes(data, r, s, t[:, None], 3, 10.0, seed=0)
-    assert centres[:, 0].tolist() == pytest.approx([1 / 6, 0.5, 5 / 6], abs=0.08)
-    truth = np.load(toy[0].source.parent / "truth.npz")["vols"].reshape(11, -1)
-    best = [int(np.argmax([np.corrcoef(v.flatten(), x)[0, 1] for x in truth])) for v in volumes]
-    assert best[0] <= 3
-    assert best[2] >= 7
-    # In two dimensions the groups are clusters.
-    plane = torch.stack([t, torch.zeros_like(t)], 1)
-    clusters, centres = state_volumes(data, r, s, plane, 3, 10.0, seed=0)
-    assert clusters.shape == (3, 32, 32, 32)
-    assert centres.shape == (3, 2)
 
 
 def test_latent_nodes() -> None:

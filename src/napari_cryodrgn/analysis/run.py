@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CryodrgnError, RunFolderError
-from ..model import CoordinateDecoder, build_decoder
+from ..model import Decoder, build_decoder
 from ..particles import Volume, read_latents, read_poses, read_volume
 
 Array = NDArray[np.float32]
@@ -61,7 +61,7 @@ class Run:
         if (folder / "pose.pkl").is_file():
             poses = read_poses(folder / "pose.pkl", self.box)
             self.rotations, self.shifts = poses.rotations, poses.shifts
-        self._decoder: CoordinateDecoder | None = None
+        self._decoder: Decoder | None = None
         self._scale = 1.0
         self._lock = threading.Lock()
 
@@ -159,7 +159,7 @@ class Run:
                 self._decoder = self._load_decoder()
         return (self._decoder.decode(latent) / self._scale).numpy()
 
-    def _load_decoder(self) -> CoordinateDecoder:
+    def _load_decoder(self) -> Decoder:
         path = self.folder / "weights.pkl"
         if not path.is_file():
             raise RunFolderError(

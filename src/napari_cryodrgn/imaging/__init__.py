@@ -1,5 +1,6 @@
 """What the microscope does to a volume."""
 
+from .correlation import crossing, fsc, resolution
 from .ctf import CTF, CTFParameters, electron_wavelength
 from .grid import FourierGrid, friedel
 from .lattice import Lattice, images_to_pixels, pixels_to_images, shift_phases, slice_points
@@ -15,11 +16,14 @@ __all__ = [
     "Map",
     "Molecule",
     "Simulation",
+    "crossing",
     "electron_wavelength",
     "friedel",
+    "fsc",
     "hinge",
     "images_to_pixels",
     "pixels_to_images",
+    "resolution",
     "shift_phases",
     "simulate",
     "slice_points",

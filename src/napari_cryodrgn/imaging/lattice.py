@@ -77,13 +77,17 @@ def images_to_pixels(
     integer frequencies of the larger transform is Fourier cropping.
     """
     d = images.shape[-1]
-    transform = torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)))
     # rfft2 keeps kx >= 0; the mate of a pixel with kx < 0 is the conjugate at -k.
-    kx, ky = lattice.k[:, 0].long(), lattice.k[:, 1].long()
+    kx, ky = lattice.k.long().unbind(1)
     negative = kx < 0
-    kx, ky = torch.where(negative, -kx, kx), torch.where(negative, -ky, ky)
-    pixels = transform[:, ky % d, kx]
-    return torch.where(negative, pixels.conj(), pixels)
+    row, column = torch.where(negative, -ky, ky) % d, kx.abs()
+    where = (row * (d // 2 + 1) + column).expand(len(images), -1)
+    pixels = torch.fft.rfft2(images).flatten(-2).gather(1, where)
+    pixels.imag.mul_(torch.where(negative, -1.0, 1.0))
+    # The origin is moved to pixel d // 2 here rather than by shifting the images.
+    angle = (kx + ky).double() * (2 * math.pi * (d // 2) / d)
+    turned: Tensor = pixels.mul_(torch.polar(torch.ones_like(angle), angle).to(pixels.dtype))
+    return turned
 
 
 def pixels_to_images(

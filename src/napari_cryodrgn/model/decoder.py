@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ..imaging import FourierGrid
 from .encoding import PositionalEncoding
+from .interface import Decoder
 
 # Chunks that stay in a core's cache decode up to twice as fast.
 _CHUNK = 2048
 
 
-class CoordinateDecoder(nn.Module):
+class CoordinateDecoder(Decoder):
     """MLP p(V | k, z) in Fourier space (paper, 3.1), optionally on top of a consensus volume.
 
     V(k, z) = V0(k) + s(|k|) MLP(encoding(k), z). With no consensus (V0 = 0, s = 1) this is the
@@ -65,6 +68,21 @@ class CoordinateDecoder(nn.Module):
         self.register_buffer("amplitude", ones if amplitude is None else amplitude.clone())
         # Fitted to trilinear insertions rather than to images: see FourierGrid.correction.
         self.register_buffer("attenuated", torch.tensor(False))
+
+    @property
+    def kind(self) -> str:
+        """Whether a consensus volume lies under the network."""
+        return "residual" if self.residual else "plain"
+
+    def arguments(self) -> dict[str, Any]:
+        """Sizes of the network."""
+        return {
+            "zdim": self.zdim,
+            "width": self.input.out_features,
+            "layers": len(self.hidden),
+            "box": self.box,
+            "features": self.encoding.n_features // 2,
+        }
 
     def scale(self, k: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         """s(|k|)."""

@@ -6,27 +6,20 @@ from typing import Any
 
 import torch
 
+from .basis import BasisDecoder
 from .decoder import CoordinateDecoder
 from .encoder import ImageEncoder
 from .encoding import PositionalEncoding
-from .vae import VAE
+from .interface import Decoder
 
 
-def model_description(vae: VAE | None, decoder: CoordinateDecoder) -> dict[str, Any]:
+def model_description(encoder: ImageEncoder | None, decoder: Decoder) -> dict[str, Any]:
     """Architecture and weights as plain tensors and numbers, to rebuild the networks from."""
     description: dict[str, Any] = {
-        "decoder_args": {
-            "zdim": decoder.zdim,
-            "width": decoder.input.out_features,
-            "layers": len(decoder.hidden),
-            "box": decoder.box,
-            "features": decoder.encoding.n_features // 2,
-            "residual": decoder.residual,
-        },
+        "decoder_args": {"kind": decoder.kind, **decoder.arguments()},
         "decoder_state_dict": decoder.state_dict(),
     }
-    if vae is not None:
-        encoder = vae.encoder
+    if encoder is not None:
         description["encoder_args"] = {
             "n_inputs": encoder.input.in_features,
             "zdim": encoder.zdim,
@@ -37,16 +30,26 @@ def model_description(vae: VAE | None, decoder: CoordinateDecoder) -> dict[str, 
     return description
 
 
-def build_decoder(description: dict[str, Any]) -> CoordinateDecoder:
-    """Decoder from ``model_description``."""
+def build_decoder(description: dict[str, Any]) -> Decoder:
+    """Decoder of any kind from ``model_description``.
+
+    Raises
+    ------
+    ValueError
+        If its kind is not known.
+    """
     args = dict(description["decoder_args"])
-    features, residual = args.pop("features"), args.pop("residual")
-    box = args["box"]
-    decoder = CoordinateDecoder(
-        PositionalEncoding(torch.zeros(3, features)),
-        consensus=torch.zeros(box, box, box) if residual else None,
-        **args,
-    )
+    kind = args.pop("kind")
+    decoder: Decoder
+    if kind == "basis":
+        decoder = BasisDecoder.blank(**args)
+    elif kind in ("plain", "residual"):
+        encoding = PositionalEncoding(torch.zeros(3, args.pop("features")))
+        box = args["box"]
+        consensus = torch.zeros(box, box, box) if kind == "residual" else None
+        decoder = CoordinateDecoder(encoding, consensus=consensus, **args)
+    else:
+        raise ValueError(f"expected a decoder plain, residual or basis, got {kind}")
     decoder.load_state_dict(description["decoder_state_dict"])
     return decoder
 

@@ -1,21 +1,31 @@
 """SO(3) x R²: grids, distances, and branch-and-bound search."""
 
-from .grids import shift_grid, so3_grid, so3_spacing, zyz_matrix
+from .grids import half_turn, shift_grid, so3_grid, so3_half_grid, so3_spacing, zyz_matrix
+from .refine import PoseRefinement, RefinedPoses
+from .results import LevelStatistics, SearchResult, SearchSettings, SearchStatistics, posterior
 from .rotations import Alignment, align_poses, angular_distance, expmap, flip_hand
-from .search import PoseSearch, SearchResult, SearchSettings, SearchStatistics
+from .sampling import SliceSampler
+from .search import PoseSearch
 
 __all__ = [
     "Alignment",
+    "LevelStatistics",
+    "PoseRefinement",
     "PoseSearch",
+    "RefinedPoses",
     "SearchResult",
     "SearchSettings",
     "SearchStatistics",
+    "SliceSampler",
     "align_poses",
     "angular_distance",
     "expmap",
     "flip_hand",
+    "half_turn",
+    "posterior",
     "shift_grid",
     "so3_grid",
+    "so3_half_grid",
     "so3_spacing",
     "zyz_matrix",
 ]

@@ -25,6 +25,20 @@ def so3_grid(n_side: int) -> Float[Tensor, "n 3 3"]:
     return zyz_matrix(a, b, g).float()
 
 
+def so3_half_grid(n_side: int) -> Float[Tensor, "n 3 3"]:
+    """Half of ``so3_grid``; the other half is the same turned by 180 degrees in the plane.
+
+    The slices of such a pair are complex conjugates of each other.
+    """
+    n_psi = 6 * n_side
+    return so3_grid(n_side).reshape(-1, n_psi, 3, 3)[:, : n_psi // 2].reshape(-1, 3, 3)
+
+
+def half_turn(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations turned by 180 degrees in the plane of the image."""
+    return rotations * rotations.new_tensor([[-1.0], [-1.0], [1.0]])
+
+
 def so3_spacing(n: int) -> float:
     """Edge in radians of the cell of each of ``n`` rotations: SO(3) has volume 8 pi²."""
     return float((8 * math.pi**2 / n) ** (1 / 3))

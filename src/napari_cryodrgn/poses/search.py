@@ -6,83 +6,51 @@ images. What it leaves is subdivided, level by level, while the frequency limit 
 a pose is Re<X, C S> - |C S|²/2, summed over the Fourier half plane: half the log-likelihood ratio
 against an empty image when the noise is whitened to E|n|² = 1.
 
-The bound. Let b be the best candidate so far and i another. What i can still gain on b is limited
-by the distance d between the images they predict: if i is true, the expected gain is d²/2 and its
-standard deviation d/sqrt(2) (in units of the score). d is bounded by two parts: how far a slice can
-move within the candidate's cell (measured on the volume itself for each level and shell), and
-twice the power of a slice in the shells still to come. A candidate is dropped when it lies further
-behind than d²/2 + z d/sqrt(2), with z = 3: a risk of about one in a thousand. With cells of 15
-degrees this is loose: in practice the cap on the candidates kept decides (see the statistics).
+Candidates that lie further behind than the bound allows are dropped (see ``bound``); of the others
+at most ``keep`` go on. With several volumes every candidate carries one: its children are compared
+with that one only, and those kept with all, which costs one slice of each volume per candidate in
+place of eight. A few Gauss-Newton steps take the finalists off the grid: that makes up for the one
+shift that every rotation of the coarse grid goes on with.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from ..imaging import FourierGrid, Lattice, shift_phases, slice_points
-from .grids import shift_grid, so3_grid, so3_spacing
+from ..imaging import Lattice, shift_phases
+from .bound import EQUAL, GapBound
+from .coarse import CoarseSearch
+from .grids import so3_spacing
+from .refine import PoseRefinement
+from .results import LevelStatistics, SearchResult, SearchSettings, SearchStatistics
 from .rotations import expmap
+from .sampling import SliceSampler
 
 _CORNERS = torch.tensor([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)]).float()
 _QUARTERS = torch.tensor([[a, b] for a in (-1, 1) for b in (-1, 1)]).float()
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How finely and how far to search.
-
-    Limits are in cycles per box, shifts in pixels. ``keep[l]`` caps the candidates that enter
-    level l + 1; the last entry holds for all further levels. ``risk`` is z of the bound.
-    """
-
-    first_limit: float = 8.0
-    last_limit: float = 15.0
-    levels: int = 4
-    keep: tuple[int, ...] = (8, 6, 4, 3, 2)
-    n_side: int = 4
-    max_shift: float = 2.5
-    shift_step: float = 1.25
-    risk: float = 3.0
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The best ``n`` poses of each of B images, best first.
-
-    ``rotations`` (B, n, 3, 3), ``shifts`` (B, n, 2) in pixels, ``states`` (B, n) the index of the
-    volume, ``scores`` (B, n) log-likelihood ratio against an empty image (-inf pads images that
-    kept fewer candidates).
-    """
-
-    rotations: Float[Tensor, "batch n 3 3"]
-    shifts: Float[Tensor, "batch n 2"]
-    states: Int[Tensor, "batch n"]
-    scores: Float[Tensor, "batch n"]
-
-
-@dataclass
-class SearchStatistics:
-    """How the search was decided: candidates dropped by the bound and by the cap."""
-
-    considered: int = 0
-    bounded: int = 0
-    capped: int = 0
-    by_level: list[tuple[int, int, int]] = field(default_factory=list)
+# Poses compared at the last level to learn what the bound could have dropped.
+_FINALISTS = 8
+# Points of slices at a time: what they need then stays in the cache.
+_POINTS = 1 << 16
 
 
 @dataclass
 class _Candidates:
-    """Ragged lists of candidates: ``image`` says whose, ``slot`` the place in that image's list."""
+    """Ragged lists of candidates: ``image`` says whose, ``gap`` the largest gap of its line."""
 
     image: Int[Tensor, " m"]
-    slot: Int[Tensor, " m"]
     rotations: Float[Tensor, "m 3 3"]
     shifts: Float[Tensor, "m 2"]
     states: Int[Tensor, " m"]
+    scores: Float[Tensor, " m"]
+    gap: Float[Tensor, " m"]
+
+    def select(self, which: Bool[Tensor, " m"] | Int[Tensor, " n"]) -> _Candidates:
+        return _Candidates(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
 
 class PoseSearch:
@@ -93,7 +61,7 @@ class PoseSearch:
     lattice
         Fourier pixels of the images, up to at least ``settings.last_limit``.
     volumes
-        (K, D, D, D), one per state; each hypothesis carries its state.
+        (K, D, D, D), one per state.
     settings
         See there.
     """
@@ -102,73 +70,29 @@ class PoseSearch:
         self, lattice: Lattice, volumes: Float[Tensor, "k z y x"], settings: SearchSettings
     ) -> None:
         self.settings, self.lattice = settings, lattice
-        self.statistics = SearchStatistics()
         device = lattice.k.device
         self._last = min(settings.last_limit, lattice.limit)
-        self._grid = FourierGrid(lattice.box, self._last, device=device)
-        self._grids = self._grid.transform(volumes)
-        self._corners, self._quarters = _CORNERS.to(device), _QUARTERS.to(device)
-        self._rotations = so3_grid(settings.n_side).to(device)
-        self._spacing = so3_spacing(len(self._rotations))
-        shifts, self._shift_spacing = shift_grid(settings.max_shift, settings.shift_step)
-        self._shifts = shifts.to(device)
-        self._first = lattice.count(min(settings.first_limit, self._last))
-        k = lattice.k[: self._first]
-        self._phases = shift_phases(k, lattice.box, self._shifts)
-        slices = torch.cat(
-            [self._sample(slice_points(self._rotations, k), s) for s in range(len(volumes))]
+        self._sampler = SliceSampler(lattice, volumes, self._last)
+        self._coarse = CoarseSearch(self._sampler, settings, self._limit(0))
+        levels = range(settings.levels)
+        rotations, shift_step = self._coarse.rotations, self._coarse.shift_spacing
+        turns = [so3_spacing(len(rotations)) / 2**level for level in levels]
+        steps = [shift_step / 2**level for level in levels]
+        # The children of a cell: their offsets in rotation and shift.
+        corners, quarters = _CORNERS.to(device), _QUARTERS.to(device)
+        self._turns = [expmap(turn / 4 * corners) for turn in turns]
+        self._steps = [step / 4 * quarters for step in steps]
+        k, box = lattice.k, lattice.box
+        self._step_phases = [shift_phases(k, box, step) for step in self._steps]
+        self._bound = GapBound(self._sampler, rotations, self._last, turns, steps, settings.risk)
+        # The outermost cells reach half a step beyond the grid.
+        reach = settings.max_shift + shift_step / 2
+        self._refinement = PoseRefinement(self._sampler, self._last, settings.polish, reach)
+        self._inner = settings.max_shift - shift_step / 2
+        area = 1 - (self._inner / settings.max_shift) ** 2 if settings.max_shift > 0 else 0.0
+        self.statistics = SearchStatistics(
+            edge_area=area, levels=[LevelStatistics() for _ in levels]
         )
-        self._matrix = _real(slices).T.contiguous()
-        self._power = slices.abs().square().T.contiguous()
-        self._tabulate_bound(len(volumes))
-
-    def _sample(
-        self, points: Float[Tensor, "*batch 3"], state: int | Int[Tensor, "*batch"]
-    ) -> Complex[Tensor, "*batch"]:
-        if isinstance(state, int):
-            return self._grid.sample(self._grids[state : state + 1], points)
-        if len(self._grids) == 1:
-            return self._grid.sample(self._grids, points)
-        return self._grid.sample(self._grids, points, state.expand(points.shape[:-1]))
-
-    def _tabulate_bound(self, n_states: int) -> None:
-        """Mean power of a slice per shell, and its change across half a cell at each level."""
-        k = self.lattice.k[: self.lattice.count(self._last)]
-        pick = torch.linspace(0, len(self._rotations) - 1, 64, device=k.device).long()
-        rotations = self._rotations[pick]
-        base = [self._sample(slice_points(rotations, k), s) for s in range(n_states)]
-
-        def per_shell(values: Tensor) -> Tensor:
-            return self.lattice.shell_mean(values.mean(0))
-
-        powers = torch.stack([per_shell(b.abs().square()) for b in base])
-        self._shell_power = powers.max(0).values
-        self._cell_change = []
-        for level in range(self.settings.levels + 1):
-            # The centre of a cell is at most half its diagonal away from any of its points.
-            turn = self._spacing / 2**level / 2 * self._corners[pick % 8]
-            moved = slice_points(expmap(turn) @ rotations, k)
-            shift = self._shift_spacing / 2**level / 2 * self._quarters[pick % 4]
-            phase = shift_phases(k, self.lattice.box, shift)
-            change = [
-                per_shell((self._sample(moved, s) * phase - base[s]).abs().square())
-                for s in range(n_states)
-            ]
-            self._cell_change.append(torch.stack(change).max(0).values)
-
-    def _gap(self, ctf2: Float[Tensor, "batch pixels"], level: int) -> Float[Tensor, " batch"]:
-        """How far behind the best a candidate may lie at ``level`` and still win."""
-        count = self.lattice.count(self._last)
-        shell = self.lattice.shell[:count]
-        within = self.lattice.radius[:count] <= self._limit(level) + 1e-4
-        inner = torch.where(within, self._cell_change[level][shell], 0.0)
-        outer = torch.where(within, 0.0, self._shell_power[shell])
-        distance = (ctf2[:, :count] @ inner).sqrt() + 2 * (ctf2[:, :count] @ outer).sqrt()
-        return distance.square() / 2 + self.settings.risk * distance / 2**0.5
-
-    def _limit(self, level: int) -> float:
-        first = min(self.settings.first_limit, self._last)
-        return first + (self._last - first) * level / self.settings.levels
 
     def __call__(
         self,
@@ -177,42 +101,52 @@ class PoseSearch:
         n_best: int = 1,
     ) -> SearchResult:
         """Poses of whitened images ``pixels`` with (whitened) ``ctf``."""
-        batch = len(pixels)
+        settings = self.settings
         modulated, ctf2 = pixels * ctf, ctf.square()
-        scores, candidates = self._coarse(modulated, ctf2)
-        for level in range(1, self.settings.levels + 1):
-            keep = n_best
-            if level < self.settings.levels:
-                keep = self.settings.keep[min(level, len(self.settings.keep) - 1)]
-            scores, candidates = self._subdivide(modulated, ctf2, candidates, level, keep)
-        where = (candidates.image, candidates.slot)
-        rotations = pixels.real.new_zeros(batch, n_best, 3, 3)
-        shifts = pixels.real.new_zeros(batch, n_best, 2)
-        states = torch.zeros(batch, n_best, dtype=torch.long, device=pixels.device)
-        rotations[where], shifts[where] = candidates.rotations, candidates.shifts
-        states[where] = candidates.states
-        return SearchResult(rotations, shifts, states, 2 * scores)
+        unit, factor = self._bound.unit(ctf2), self._bound.factor
+        calibrating = settings.risk > 0 and factor is None
+        candidates = self._start(modulated, ctf2)
+        for level in range(settings.levels):
+            candidates = self._prune(candidates, unit[:, level], factor, level)
+            last = level + 1 == settings.levels
+            keep = settings.cap(level + 1)
+            if last:
+                # All that are as good as the winner say what the bound could have dropped.
+                keep = max(n_best, _FINALISTS if calibrating else keep)
+            candidates = self._subdivide(modulated, ctf2, candidates, level + 1, keep)
+        self.statistics.images += len(pixels)
+        if settings.polish:
+            candidates = self._polish(pixels, ctf, candidates)
+        if calibrating:
+            self._bound.calibrate(_least_gap(candidates, len(pixels)))
+            self.statistics.calibrating += len(pixels)
+        result = _ranked(candidates, len(pixels), n_best)
+        if settings.max_shift > 0:
+            self.statistics.edge += int((result.shifts[:, 0].abs() >= self._inner).any(1).sum())
+        return result
 
-    def _coarse(
+    def _limit(self, level: int) -> float:
+        first = min(self.settings.first_limit, self._last)
+        return first + (self._last - first) * level / self.settings.levels
+
+    def _start(
         self, modulated: Complex[Tensor, "batch pixels"], ctf2: Float[Tensor, "batch pixels"]
-    ) -> tuple[Float[Tensor, "batch keep"], _Candidates]:
-        """Every rotation of the grid with its best shift: one matrix product."""
-        batch, p, n = len(modulated), self._first, len(self._rotations)
-        images = _real(modulated[:, None, :p] * self._phases)
-        products = (images.reshape(-1, 2 * p) @ self._matrix).reshape(batch, len(self._phases), -1)
-        best, shift = products.max(1)
-        scores = best - 0.5 * ctf2[:, :p] @ self._power
-        top, index = scores.topk(min(self.settings.keep[0], scores.shape[1]), 1)
-        alive = self._prune(top, ctf2, 0, scores.shape[1])
-        image, slot = alive.nonzero(as_tuple=True)
-        chosen = index[image, slot]
-        return top, _Candidates(
+    ) -> _Candidates:
+        """The best rotations of the coarse grid, with the state that suits each best."""
+        scores, rotations, shifts, groups = self._coarse(modulated, ctf2, self.settings.cap(0))
+        image = torch.arange(len(scores), device=scores.device).repeat_interleave(scores.shape[1])
+        candidates = _Candidates(
             image,
-            slot,
-            self._rotations[chosen % n],
-            self._shifts[shift[image, chosen]],
-            torch.div(chosen, n, rounding_mode="floor"),
+            rotations.flatten(0, 1),
+            shifts.flatten(0, 1),
+            self._coarse.first_of_group[groups.flatten()],
+            scores.flatten(),
+            torch.zeros_like(scores.flatten()),
         )
+        if self.settings.levels:
+            rows = len(self._coarse.rotations) * len(self._coarse.shifts) * self._coarse.n_groups
+            self.statistics.levels[0].scored += rows * len(scores)
+        return self._choose_state(modulated, ctf2, candidates, 0)
 
     def _subdivide(
         self,
@@ -221,55 +155,143 @@ class PoseSearch:
         parents: _Candidates,
         level: int,
         keep: int,
-    ) -> tuple[Float[Tensor, "batch keep"], _Candidates]:
+    ) -> _Candidates:
         """Score the 8 x 4 children of each candidate at the level's limit; keep the best."""
-        p = self.lattice.count(self._limit(level))
-        k, box = self.lattice.k[:p], self.lattice.box
-        turn = self._spacing / 2 ** (level - 1) / 4 * self._corners
-        step = self._shift_spacing / 2 ** (level - 1) / 4 * self._quarters
-        rotations = expmap(turn) @ parents.rotations[:, None]
-        slices = self._sample(slice_points(rotations, k), parents.states[:, None, None])
-        centred = modulated[parents.image, :p] * shift_phases(k, box, parents.shifts)
-        images = _real(centred[:, None] * shift_phases(k, box, step))
-        power = slices.abs().square() @ ctf2[parents.image, :p, None]
-        # A score for each (rotation child, shift child).
-        scores = _real(slices) @ images.transpose(1, 2) - 0.5 * power
-
-        batch, width = len(modulated), int(parents.slot.max()) + 1
-        table = scores.new_full((batch, width, 32), -torch.inf)
-        table[parents.image, parents.slot] = scores.reshape(-1, 32)
-        row = torch.zeros(batch, width, dtype=torch.long, device=scores.device)
-        row[parents.image, parents.slot] = torch.arange(len(scores), device=scores.device)
-        top, index = table.reshape(batch, -1).topk(min(keep, width * 32), 1)
-        alive = self._prune(top, ctf2, level, 32 * len(scores) // batch)
-        image, slot = alive.nonzero(as_tuple=True)
-        chosen = index[image, slot]
+        count = self.lattice.count(self._limit(level))
+        rotations = self._turns[level - 1] @ parents.rotations[:, None]
+        step_phases = self._step_phases[level - 1][:, :count]
+        scores = []
+        for some in torch.arange(len(parents.image)).split(max(1, _POINTS // (8 * count))):
+            part = slice(int(some[0]), int(some[-1]) + 1)
+            image = parents.image[part]
+            slices = self._sampler.of_states(rotations[part], parents.states[part], count)
+            phases = shift_phases(self.lattice.k[:count], self.lattice.box, parents.shifts[part])
+            images = (modulated[image, :count] * phases)[:, None] * step_phases
+            flat = _real(slices)
+            match = flat @ _real(images).transpose(1, 2)
+            weight = ctf2[image, :count].repeat_interleave(2, 1)
+            scores.append(match - 0.5 * (flat.square_() @ weight[..., None]))
+        table, row = _table(torch.cat(scores).flatten(1), parents.image, len(modulated))
+        top, index = table.topk(min(keep, table.shape[1]), 1)
+        image, place = top.isfinite().nonzero(as_tuple=True)
+        chosen = index[image, place]
         parent, child = row[image, chosen // 32], chosen % 32
-        return top, _Candidates(
+        candidates = _Candidates(
             image,
-            slot,
             rotations[parent, child // 4],
-            parents.shifts[parent] + step[child % 4],
+            parents.shifts[parent] + self._steps[level - 1][child % 4],
             parents.states[parent],
+            top[image, place],
+            parents.gap[parent],
+        )
+        if level < self.settings.levels:
+            self.statistics.levels[level].scored += 32 * len(parents.image)
+        return self._choose_state(modulated, ctf2, candidates, level)
+
+    def _choose_state(
+        self,
+        modulated: Complex[Tensor, "batch pixels"],
+        ctf2: Float[Tensor, "batch pixels"],
+        candidates: _Candidates,
+        level: int,
+    ) -> _Candidates:
+        """The volume that suits each candidate best, with its score at the level's limit."""
+        states = self._sampler.n_states
+        if states == 1 or (level == 0 and states == self._coarse.n_groups):
+            return candidates
+        count = self.lattice.count(self._limit(level))
+        scores = []
+        for some in torch.arange(len(candidates.image)).split(max(1, _POINTS // (states * count))):
+            part = slice(int(some[0]), int(some[-1]) + 1)
+            image, shifts = candidates.image[part], candidates.shifts[part]
+            phases = shift_phases(self.lattice.k[:count], self.lattice.box, shifts)
+            flat = _real(self._sampler.of_all(candidates.rotations[part], count)).transpose(0, 1)
+            match = flat @ _real(modulated[image, :count] * phases)[..., None]
+            weight = ctf2[image, :count].repeat_interleave(2, 1)
+            scores.append((match - 0.5 * (flat.square() @ weight[..., None]))[..., 0])
+        best, state = torch.cat(scores).max(1)
+        return replace(candidates, scores=best, states=state)
+
+    def _polish(
+        self,
+        pixels: Complex[Tensor, "batch pixels"],
+        ctf: Float[Tensor, "batch pixels"],
+        candidates: _Candidates,
+    ) -> _Candidates:
+        """Move each candidate to the best pose near it, off the grid."""
+        image = candidates.image
+        found = self._refinement(
+            pixels[image], ctf[image], candidates.rotations, candidates.shifts, candidates.states
+        )
+        return replace(
+            candidates,
+            rotations=found.rotations,
+            shifts=found.shifts,
+            scores=found.scores / 2,
         )
 
     def _prune(
         self,
-        top: Float[Tensor, "batch keep"],
-        ctf2: Float[Tensor, "batch pixels"],
+        candidates: _Candidates,
+        unit: Float[Tensor, " batch"],
+        factor: float | None,
         level: int,
-        considered: int,
-    ) -> Bool[Tensor, "batch keep"]:
-        """Which of the best candidates the bound cannot rule out."""
-        alive = (top >= top[:, :1] - self._gap(ctf2, level)[:, None]) & top.isfinite()
-        if level == self.settings.levels:
-            return top.isfinite()
-        kept, full = int(alive.sum()), int(alive[:, -1].sum())
-        self.statistics.considered += considered * len(top)
-        self.statistics.bounded += alive.numel() - kept
-        self.statistics.capped += full
-        self.statistics.by_level.append((considered * len(top), kept, full))
-        return alive
+    ) -> _Candidates:
+        """Drop what the bound rules out, and note how far behind the others are."""
+        image, statistics = candidates.image, self.statistics.levels[level]
+        table, _ = _table(candidates.scores[:, None], image, len(unit))
+        behind = (table.amax(1)[image] - candidates.scores) / unit[image].clamp_min(1e-6)
+        candidates = replace(candidates, gap=torch.maximum(candidates.gap, behind))
+        if factor is None:
+            return candidates
+        alive = behind <= factor
+        kept = candidates.select(alive)
+        statistics.offered += len(alive)
+        statistics.kept += len(kept.image)
+        statistics.images += len(unit)
+        full = torch.bincount(kept.image, minlength=len(unit)) == self.settings.cap(level)
+        statistics.capped += int(full.sum())
+        return kept
+
+
+def _table(
+    values: Float[Tensor, "m c"], image: Int[Tensor, " m"], batch: int
+) -> tuple[Float[Tensor, "batch width"], Int[Tensor, "batch slots"]]:
+    """Ragged rows of values, one image after the other in ascending order, padded with -inf.
+
+    Also which row stands in each slot.
+    """
+    number = torch.bincount(image, minlength=batch)
+    slot = torch.arange(len(image), device=image.device) - (number.cumsum(0) - number)[image]
+    width = int(number.max())
+    table = values.new_full((batch, width, values.shape[1]), -torch.inf)
+    table[image, slot] = values
+    row = torch.zeros(batch, width, dtype=torch.long, device=image.device)
+    row[image, slot] = torch.arange(len(image), device=image.device)
+    return table.flatten(1), row
+
+
+def _ranked(candidates: _Candidates, batch: int, n_best: int) -> SearchResult:
+    """The best candidates of each image."""
+    table, row = _table(candidates.scores[:, None], candidates.image, batch)
+    top, place = table.topk(min(n_best, table.shape[1]), 1)
+    chosen = row.gather(1, place)
+    scores = top.new_full((batch, n_best), -torch.inf)
+    rotations = top.new_zeros(batch, n_best, 3, 3)
+    shifts = top.new_zeros(batch, n_best, 2)
+    states = torch.zeros(batch, n_best, dtype=torch.long, device=top.device)
+    n = top.shape[1]
+    scores[:, :n], rotations[:, :n] = 2 * top, candidates.rotations[chosen]
+    shifts[:, :n], states[:, :n] = candidates.shifts[chosen], candidates.states[chosen]
+    return SearchResult(rotations, shifts, states, scores)
+
+
+def _least_gap(candidates: _Candidates, batch: int) -> Float[Tensor, " batch"]:
+    """Smallest, over the poses as good as the winner, of the largest gap of the line."""
+    table, _ = _table(candidates.scores[:, None], candidates.image, batch)
+    equal = candidates.scores >= table.amax(1)[candidates.image] - EQUAL
+    gaps, _ = _table(-candidates.gap[equal, None], candidates.image[equal], batch)
+    return -gaps.amax(1)
 
 
 def _real(values: Complex[Tensor, "*batch p"]) -> Float[Tensor, "*batch q"]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..imaging import FourierGrid, shift_phases, slice_points
-from ..poses import expmap, shift_grid, so3_grid
+from ..poses import expmap, shift_grid, so3_half_grid
 from .dataset import Dataset
 
 
@@ -63,7 +63,7 @@ def soft_em(
     limit = min(settings.limit, data.lattice.limit)
     p = data.lattice.count(limit)
     k, shell = data.lattice.k[:p], data.lattice.shell[:p]
-    base = _half_grid(settings.n_side)
+    base = so3_half_grid(settings.n_side)
     shifts, _ = shift_grid(max_shift, step)
     phases = shift_phases(k, data.box, shifts.to(device))
     n_rotations, n_shifts, n = len(base), len(shifts), len(data)
@@ -137,9 +137,3 @@ def soft_em(
                 if alike > settings.converged:
                     return
             earlier = now
-
-
-def _half_grid(n_side: int) -> Float[Tensor, "n 3 3"]:
-    """Half of the rotation grid: the other half is the same turned by 180 degrees in plane."""
-    n_psi = 6 * n_side
-    return so3_grid(n_side).reshape(-1, n_psi, 3, 3)[:, : n_psi // 2].reshape(-1, 3, 3)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..particles import ParticleSet
 from ..poses import SearchSettings
+from .consensus import Reconstruction
 from .dataset import Dataset, shift_step
 from .events import EpochDone, Event, PreviewVolume
 from .settings import Settings
@@ -50,6 +51,7 @@ class Context:
     particles: ParticleSet
     data: Dataset
     state: RunState
+    final: Reconstruction | None = None
 
     @property
     def max_shift(self) -> float:
@@ -63,6 +65,7 @@ class Context:
     ) -> SearchSettings:
         """Settings of a global search in the box of ``data`` up to ``limit``."""
         return SearchSettings(
+            first_limit=min(10.0, limit),
             last_limit=limit,
             levels=levels,
             keep=keep,

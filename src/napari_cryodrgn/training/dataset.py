@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from ..errors import TrainingError
 from ..imaging import CTF, FourierGrid, Lattice, images_to_pixels, shift_phases, slice_points
 from ..particles import ParticleSet
+from .checks import BLOB_LIMIT, blank_images, blob_template, check_contrast, check_images
+from .noise import chunk_size, estimate_noise
 from .settings import Settings
 
 _CHUNK = 256
-_NOISE_SAMPLE = 2000
-# Above this the Fourier pixels live in a memory-mapped file of the run folder.
+# Above this many bytes the Fourier pixels live in a memory-mapped file of the run folder.
 _IN_MEMORY = 4 << 30
+_JUDGES = 2000
 
 
 @dataclass
@@ -27,7 +29,10 @@ class Dataset:
 
     ``pixels`` (N, P) are in units of the mean noise amplitude, ``scale`` such units per unit of
     the input's transform. ``noise`` (shells,) is the standard deviation of the noise per shell in
-    the same units. Shifts are in pixels of ``lattice.box``.
+    the same units. Shifts are in pixels of ``lattice.box``, whose limit is below Nyquist where the
+    images hold nothing beyond.
+    ``blank`` (N,) marks constant images, whose CTF is taken as zero: they say nothing. ``warnings``
+    are what the user should know about the images.
     """
 
     lattice: Lattice
@@ -37,6 +42,8 @@ class Dataset:
     pixel_size: float
     scale: float
     device: torch.device
+    blank: Bool[Tensor, " n"] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -54,8 +61,12 @@ class Dataset:
         weight = 1 / self.noise[self.lattice.shell[:count]]
         pixels = self.pixels[index, :count].to(self.device) * weight
         if self.ctf is None:
-            return pixels, weight.expand(len(pixels), -1)
-        return pixels, self.ctf(index, count) * weight
+            ctf = weight.expand(len(pixels), -1)
+        else:
+            ctf = self.ctf(index, count) * weight
+        if self.blank is not None:
+            ctf = torch.where(self.blank[index, None].to(self.device), 0.0, ctf)
+        return pixels, ctf
 
     def batches(
         self, size: int, limit: float | None = None, index: Int[Tensor, " m"] | None = None
@@ -69,7 +80,7 @@ class Dataset:
         """The same particles in a smaller box: the same integer frequencies, fewer of them."""
         if box >= self.box:
             return self
-        lattice = Lattice.create(box, device=self.device)
+        lattice = Lattice.create(box, self.lattice.limit, device=self.device)
         return replace(
             self,
             lattice=lattice,
@@ -117,6 +128,8 @@ class Dataset:
         Shells beyond ``limit`` keep their value; nothing falls below a tenth or rises above ten
         times the present estimate.
         """
+        if self.blank is not None:
+            index = index[~self.blank[index]]
         grid = FourierGrid(self.box, limit, device=self.device)
         transform = grid.transform(volume)[None]
         count = self.lattice.count(limit)
@@ -126,9 +139,10 @@ class Dataset:
             predicted = ctf * grid.sample(transform, slice_points(rotations[part], k))
             residual = pixels * shift_phases(k, self.box, shifts[part]) - predicted
             power += residual.abs().square().sum(0) / len(index)
-        ratio = self.lattice.shell_mean(power).sqrt().clamp(0.1, 10)
+        ratio = self.lattice.shell_mean(power).sqrt()
         complete = torch.arange(len(ratio), device=ratio.device) <= limit - 0.5
-        return self.noise * torch.where(complete & (ratio > 0), ratio, torch.ones_like(ratio))
+        known = complete & (ratio > 0)
+        return self.noise * torch.where(known, ratio.clamp(0.1, 10), torch.ones_like(ratio))
 
 
 def load(
@@ -136,12 +150,13 @@ def load(
 ) -> Iterator[float | Dataset]:
     """Read the particles; yields the fraction done, then the ``Dataset``.
 
-    Images are transformed chunk by chunk and cropped in Fourier space to ``settings.box``.
+    Images are transformed chunk by chunk and cropped in Fourier space to ``settings.box``. The
+    noise is estimated before the first yield.
 
     Raises
     ------
     TrainingError
-        If the pixel size is unknown or the box does not fit.
+        If the pixel size is unknown, the box does not fit, or the images hold nothing to search.
     ParticleFileError
         If images cannot be read.
     """
@@ -160,49 +175,49 @@ def load(
         raise TrainingError(
             f"{particles.source}: a box of {box} px is too small; at least 16 px are needed."
         )
-    lattice = Lattice.create(box)
-    pixel_size = particles.pixel_size * particles.box / box
-    n, p = len(particles), len(lattice)
-    pixels = _allocate(n, p, settings.output)
+    noise = estimate_noise(particles, Lattice.create(box))
+    lattice = Lattice.create(box, noise.limit)
+    scale = 1 / noise.mean**0.5
     sign = -1.0 if settings.invert_contrast else 1.0
-    power, corner_power, n_noise = torch.zeros(p), torch.zeros(p), 0
-    corners, share = _corners(particles.box)
-    for start in range(0, n, _CHUNK):
-        index = range(start, min(start + _CHUNK, n))
-        images = torch.from_numpy(particles.images.read(index))
-        images = images - images.mean((1, 2), keepdim=True)
-        pixels[start : index.stop] = sign * images_to_pixels(images, lattice)
-        if n_noise < _NOISE_SAMPLE:
-            outside = images * corners
-            outside = outside - corners * (outside.sum((1, 2)) / corners.sum())[:, None, None]
-            corner_power += images_to_pixels(outside, lattice).abs().square().sum(0) / share
-            power += pixels[start : index.stop].abs().square().sum(0)
-            n_noise += len(index)
-        yield index.stop / n
-    noise = lattice.shell_mean(corner_power / n_noise)
-    total = lattice.shell_mean(power / n_noise)
-    # Without noise the likelihood would be infinitely sharp, and the interpolation error is there.
-    noise = torch.maximum(noise, 0.05 * total)
-    if not float(total.max()) > 0:
-        raise TrainingError(f"{particles.source}: all images are constant; nothing to reconstruct.")
-    noise[0] = noise[1]
-    scale = 1 / float(noise[1:].mean().sqrt())
-    for start in range(0, n, 4096):
-        pixels[start : start + 4096] *= scale
+    n = len(particles)
+    pixels = _allocate(n, len(lattice), settings.output)
+    deviations = torch.empty(n)
+    step = chunk_size(particles.box)
+    for start in range(0, n, step):
+        chunk = slice(start, min(start + step, n))
+        images = torch.from_numpy(particles.images.read(chunk))
+        images -= images.mean((1, 2), keepdim=True)
+        deviations[chunk] = torch.linalg.vector_norm(images, dim=(1, 2)) / particles.box
+        torch.mul(images_to_pixels(images, lattice), sign * scale, out=pixels[chunk])
+        yield chunk.stop / n
+    pixel_size = particles.pixel_size * particles.box / box
     ctf = None
     if particles.ctf is not None:
         ctf = CTF(particles.ctf, lattice.k, box, pixel_size, device)
     if device.type == "cuda" and pixels.numel() * 8 < _IN_MEMORY:
         pixels = pixels.to(device)
-    yield Dataset(
-        Lattice.create(box, device=device),
+    blank = blank_images(deviations)
+    data = Dataset(
+        Lattice.create(box, noise.limit, device=device),
         pixels,
         ctf,
-        (noise.sqrt() * scale).to(device),
+        (noise.power.sqrt() * scale).to(device),
         pixel_size,
         scale,
         device,
+        blank if bool(blank.any()) else None,
     )
+    faults = (check_images(deviations), check_contrast(_blob_matches(data)))
+    data.warnings = noise.warnings + tuple(f for f in faults if f is not None)
+    yield data
+
+
+def _blob_matches(data: Dataset) -> Float[Tensor, " n"]:
+    """Correlations of up to 2,000 images with the picture of a bright spot in the centre."""
+    template = blob_template(data.lattice)
+    sample = torch.arange(len(data))[:: max(1, len(data) // _JUDGES)][:_JUDGES]
+    parts = data.batches(_CHUNK, BLOB_LIMIT, sample)
+    return torch.cat([(x.real * ctf) @ template for _, x, ctf in parts])
 
 
 def _allocate(n: int, p: int, folder: Path) -> Complex[Tensor, "n p"]:
@@ -215,14 +230,6 @@ def _allocate(n: int, p: int, folder: Path) -> Complex[Tensor, "n p"]:
     store = torch.from_file(str(path), shared=True, size=n * p * 2, dtype=torch.float32)
     path.unlink()  # the mapping keeps the data until it is dropped
     return torch.view_as_complex(store.reshape(n, p, 2))
-
-
-def _corners(box: int) -> tuple[Float[Tensor, "y x"], float]:
-    """Mask of the image's corners, outside the inscribed circle, and its share of the area."""
-    x = torch.arange(box) - box // 2
-    r = (x[:, None] ** 2 + x**2).float().sqrt()
-    mask = ((r - 0.48 * box) / (0.04 * box)).clamp(0, 1)
-    return mask, float(mask.square().mean())
 
 
 def shift_step(box: int) -> float:

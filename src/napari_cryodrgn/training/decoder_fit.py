@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from sklearn.cluster import KMeans
 from torch import Tensor
 
@@ -20,6 +20,9 @@ from ..imaging import FourierGrid, friedel
 from ..model import CoordinateDecoder, PositionalEncoding
 from .adam import Adam
 from .dataset import Dataset
+from .divergence import LossNotFinite
+
+_VALUES = 3072
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,12 @@ def collect(
     limit: float,
     n_nodes: int,
     seed: int,
+    index: Int[Tensor, " m"] | None = None,
 ) -> NodeStatistics:
-    """Sums over the images of each latent node, one pass over the data."""
-    labels = latent_nodes(z, n_nodes, seed).to(data.device)
+    """Sums over the images of each latent node, one pass over the particles ``index`` (or all)."""
+    index = torch.arange(len(data)) if index is None else index
+    chosen = z[index.to(z.device)]
+    labels = latent_nodes(chosen, n_nodes, seed)
     n_nodes = int(labels.max()) + 1
     grid = FourierGrid(data.box, limit, device=data.device)
     half = torch.zeros_like(grid.inside)
@@ -73,11 +79,12 @@ def collect(
     k = (torch.stack([x_index, y_index, z_index], -1) - c).float() / 2
     numerators, weights, centres = [], [], []
     for node in range(n_nodes):
-        index = (labels == node).nonzero()[:, 0].cpu()
-        _, numerator, weight = data.back_project(rotations, shifts, limit, index=index)
+        members = labels == node
+        own = index[members.cpu()]
+        _, numerator, weight = data.back_project(rotations, shifts, limit, index=own)
         numerators.append(friedel(numerator[0])[half])
         weights.append(friedel(weight[0])[half])
-        centres.append(z[index.to(z.device)].mean(0))
+        centres.append(chosen[members].mean(0))
     return NodeStatistics(
         grid, k, torch.stack(numerators), torch.stack(weights), torch.stack(centres)
     )
@@ -119,16 +126,23 @@ def fit_decoder(
     *,
     steps: int,
     seed: int,
-    batch: int = 256,
+    batch: int | None = None,
     learning_rate: float = 4e-3,
 ) -> Iterator[tuple[int, float]]:
     """Train ``decoder`` in place; yields (steps done, running relative loss) now and then.
 
-    The learning rate warms up over 20 steps and falls along a cosine.
+    The learning rate warms up over 20 steps and falls along a cosine. ``batch`` is the number of
+    grid points of a step; without it 512, or fewer so that all nodes together have 3,072.
+
+    Raises
+    ------
+    LossNotFinite
+        If the loss is.
     """
     device = statistics.k.device
     random = torch.Generator().manual_seed(seed)
     weight = statistics.weight
+    batch = min(512, _VALUES // len(weight)) if batch is None else batch
     mean = weight.mean(0)
     mean = mean.clamp_min(1e-4 * float(mean.mean()))
     target = statistics.numerator / (weight + 1e-6 * mean.mean())
@@ -154,7 +168,9 @@ def fit_decoder(
             error = (importance[:, j] * (target[:, j] - values).abs().square()).mean() / scale
             optimizer.zero_grad()
             error.backward()
-            optimizer.step()
+        if not math.isfinite(float(error.detach())):
+            raise LossNotFinite
+        optimizer.step()
         running = 0.98 * running + 0.02 * float(error.detach())
         if step % 25 == 24 or step == steps - 1:
             yield step + 1, running

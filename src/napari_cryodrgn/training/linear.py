@@ -99,19 +99,7 @@ def fit_linear(
         volumes[1:] -= overlap[:, None, None, None] * volumes[0]
 
         # E-step.
-        transforms = grid.transform(volumes)
-        covariance = torch.zeros(n, q, q, device=device)
-        mean = torch.zeros(n, q, device=device)
-        information = 0.0
-        for rows, points, pixels, ctf in _images(data, rotations, shifts, limit, index):
-            slices = [grid.sample(transforms[a : a + 1], points) * ctf for a in range(q + 1)]
-            modes = torch.view_as_real(torch.stack(slices[1:], 1)).flatten(-2)
-            residual = torch.view_as_real(pixels - slices[0]).flatten(-2)
-            precision = 2 * modes @ modes.transpose(1, 2) + torch.eye(q, device=device)
-            covariance[rows] = torch.linalg.inv(precision)
-            pull = 2 * (modes @ residual[..., None])
-            mean[rows] = (covariance[rows] @ pull)[..., 0]
-            information += 0.5 * float(torch.logdet(precision).sum()) / n
+        mean, covariance, information = infer_linear(data, rotations, shifts, volumes, limit, index)
         mean = mean - mean.mean(0)
         second = covariance + mean[:, :, None] * mean[:, None]
         # The prior is the standard normal: rescale z, and the components with it.
@@ -122,6 +110,33 @@ def fit_linear(
         second = inverse @ second @ inverse.T
         volumes[1:] = torch.einsum("qp,qzyx->pzyx", root, volumes[1:])
         yield done + 1, LinearFit(volumes, mean, covariance, information)
+
+
+def infer_linear(
+    data: Dataset,
+    rotations: Float[Tensor, "n 3 3"],
+    shifts: Float[Tensor, "n 2"],
+    volumes: Float[Tensor, "q z y x"],
+    limit: float,
+    index: Int[Tensor, " m"],
+) -> tuple[Float[Tensor, "m q"], Float[Tensor, "m q q"], float]:
+    """Posterior mean and covariance of the latent of the particles ``index``, and information."""
+    grid = FourierGrid(data.box, limit, device=data.device)
+    transforms = grid.transform(volumes)
+    n, q = len(index), len(volumes) - 1
+    covariance = torch.zeros(n, q, q, device=data.device)
+    mean = torch.zeros(n, q, device=data.device)
+    information = 0.0
+    for rows, points, pixels, ctf in _images(data, rotations, shifts, limit, index):
+        slices = [grid.sample(one[None], points) * ctf for one in transforms]
+        modes = torch.view_as_real(torch.stack(slices[1:], 1)).flatten(-2)
+        residual = torch.view_as_real(pixels - slices[0]).flatten(-2)
+        precision = 2 * modes @ modes.transpose(1, 2) + torch.eye(q, device=data.device)
+        covariance[rows] = torch.linalg.inv(precision)
+        pull = 2 * (modes @ residual[..., None])
+        mean[rows] = (covariance[rows] @ pull)[..., 0]
+        information += 0.5 * float(torch.logdet(precision).sum()) / n
+    return mean, covariance, information
 
 
 def _images(
@@ -138,17 +153,3 @@ def _images(
         centred = pixels * shift_phases(k, data.box, shifts[part])
         yield slice(row, row + len(part)), slice_points(rotations[part], k), centred, ctf
         row += len(part)
-
-
-def split_half_correlation(a: LinearFit, b: LinearFit) -> float:
-    """|Correlation| of the leading components of two fits to disjoint halves of the particles.
-
-    Noise fitted by mistake differs between the halves; a real motion does not. For several
-    components: the largest canonical correlation of the two subspaces.
-    """
-
-    def basis(fit: LinearFit) -> Tensor:
-        q: Tensor = torch.linalg.qr(fit.volumes[1:].flatten(1).T).Q
-        return q
-
-    return float(torch.linalg.svdvals(basis(a).T @ basis(b)).max())

@@ -1,4 +1,4 @@
-"""Stages that find poses: random starts, consensus rounds, joint rounds of pose and latent."""
+"""Stages that find poses of one structure: random starts and rounds of search."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from torch import Tensor
 
 from ..poses import SearchSettings, align_poses
 from .abinitio import SoftEMSettings, soft_em
-from .consensus import (
-    PoseAssignment,
-    reconstruct_volume,
-    search_all,
-    state_volumes,
-)
+from .checks import check_density, check_shifts, check_views
+from .consensus import PoseAssignment, reconstruct_volume, search_all
 from .context import Context, Progress
 from .dataset import Dataset, shift_step
-from .events import Event, LatentUpdated, PosesUpdated, Warned
-from .linear import LinearFit, fit_linear, split_half_correlation
+from .events import Event, PosesUpdated, Warned
 
 SMALL_BOX = 32
 _JUDGES = 300
@@ -27,8 +22,6 @@ _JUDGES = 300
 _CLEAR_LEAD = 1.08
 # Two starts whose poses agree to this many degrees have found the same structure.
 _AGREEMENT = 20.0
-# Below this split-half correlation a latent component is not reproducible.
-_REPRODUCIBLE = 0.25
 
 
 def random_starts(context: Context) -> Iterator[Event | Progress]:
@@ -121,98 +114,16 @@ def rebuild(context: Context, limit: float, caption: str) -> Iterator[Event | Pr
     )
 
 
-def linear_latent(
-    context: Context, limit: float, iterations: int, n_starts: int
-) -> Iterator[Event | Progress]:
-    """Linear-subspace fit at the present poses; the best of some random starts by information."""
-    state, settings = context.state, context.settings
-    small = context.data.cropped(SMALL_BOX)
+def judge_poses(context: Context) -> Iterator[Event | Progress]:
+    """Warn of what the poses and their volume show to be wrong."""
+    yield Progress(0.0, "looking at the poses")
+    settings, state = context.settings, context.state
     rotations, shifts = context.poses()
-    shifts = shifts * (small.box / context.data.box)
-    limit = min(limit, small.lattice.limit)
-    best: LinearFit | None = None
-    for start in range(n_starts):
-        fit: LinearFit | None = None
-        for done, latest in fit_linear(
-            small,
-            rotations,
-            shifts,
-            settings.zdim,
-            limit,
-            iterations=iterations,
-            seed=settings.seed + start,
-            start=state.latent if n_starts == 1 else None,
-        ):
-            fit = latest
-            yield Progress((start + done / iterations) / n_starts, f"linear fit {start + 1}")
-        assert fit is not None
-        if best is None or fit.information > best.information:
-            best = fit
-    assert best is not None
-    set_latent(context, best)
-    yield LatentUpdated(*context.latent_arrays())
-
-
-def set_latent(context: Context, fit: LinearFit) -> None:
-    """Take over the posterior of a linear fit."""
-    state = context.state
-    state.information = fit.information
-    state.latent = fit.mean
-    state.deviation = fit.covariance.diagonal(dim1=1, dim2=2).sqrt().clamp(0.05, 1)
-
-
-def joint_round(context: Context, limit: float) -> Iterator[Event | Progress]:
-    """Search over pose and conformational state together; the state found is the new latent."""
-    state, data, settings = context.state, context.data, context.settings
-    assert state.latent is not None
-    n_states = 5 if settings.zdim == 1 else min(12, 4 + 2 * settings.zdim)
-    rotations, shifts = context.poses()
-    limit = min(limit, data.lattice.limit)
-    volumes, centres = state_volumes(
-        data, rotations, shifts, state.latent, n_states, limit, settings.seed
-    )
-    search = context.search_settings(data, limit, 4, (8, 6, 4, 3, 2))
-    for found in search_all(data, volumes, search):
-        if isinstance(found, PoseAssignment):
-            adopt(context, found, data)
-            latent = centres[found.states]
-            spread = latent.std(0).clamp_min(1e-3)
-            state.latent = (latent - latent.mean(0)) / spread
-        else:
-            yield Progress(0.9 * found, f"poses and states to {context.resolution(limit):.0f} Å")
-    yield context.round_losses(limit)
-    yield from rebuild(context, limit, "consensus")
-
-
-def reproducibility(context: Context, limit: float) -> Iterator[Event | Progress]:
-    """Fit the two halves of the particles apart; warn when their motions have nothing in common."""
-    state, data, settings = context.state, context.data, context.settings
-    assert state.latent is not None
-    small = data.cropped(SMALL_BOX)
-    rotations, shifts = context.poses()
-    shifts = shifts * (small.box / data.box)
-    fits: list[LinearFit] = []
-    for half in (0, 1):
-        fit: LinearFit | None = None
-        for done, latest in fit_linear(
-            small,
-            rotations,
-            shifts,
-            settings.zdim,
-            limit,
-            iterations=12,
-            seed=settings.seed + 100 + half,
-            index=torch.arange(half, len(data), 2),
-        ):
-            fit = latest
-            yield Progress((half + done / 12) / 2, "comparing the two halves of the particles")
-        assert fit is not None
-        fits.append(fit)
-    correlation = split_half_correlation(*fits)
-    if correlation < _REPRODUCIBLE:
-        message = (
-            f"The motion is not reproducible: fitted to each half of the particles it correlates "
-            f"by {correlation:.2f} only. The molecule may not move, or the particles are too few."
-        )
-        state.warnings.append(message)
-        yield Warned(message)
+    assert state.volume is not None
+    messages = [check_views(rotations), check_density(state.volume)]
+    if settings.poses == "search":
+        messages.append(check_shifts(shifts, context.max_shift))
+    for message in messages:
+        if message is not None and message not in state.warnings:
+            state.warnings.append(message)
+            yield Warned(message)

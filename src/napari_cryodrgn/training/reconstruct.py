@@ -12,6 +12,7 @@ import torch
 
 from ..errors import TrainingError
 from ..particles import ParticleSet
+from .checks import check_count, check_zdim
 from .consensus import reconstruct_volume
 from .context import Context, Progress, Task, Work
 from .dataset import Dataset, load
@@ -25,15 +26,9 @@ from .events import (
     StepDone,
     Warned,
 )
-from .model_stages import DISTILL_EPOCHS, final_decoder, vae_epoch, vae_epochs
-from .pose_stages import (
-    consensus_round,
-    joint_round,
-    linear_latent,
-    random_starts,
-    rebuild,
-    reproducibility,
-)
+from .model_stages import final_decoder, total_epochs, vae_epoch
+from .motion_stages import joint_round, linear_latent, reproducibility
+from .pose_stages import consensus_round, judge_poses, random_starts, rebuild
 from .settings import Settings
 from .state import RunFolder, RunState
 
@@ -113,6 +108,11 @@ def _check(settings: Settings, particles: ParticleSet) -> torch.device:
         raise TrainingError(
             f"{particles.source}: {len(particles)} particles are too few; at least 20 are needed."
         )
+    if 10 * settings.zdim > len(particles):
+        raise TrainingError(
+            f"zdim: {settings.zdim} latent dimensions are too many for {len(particles)} particles; "
+            f"choose at most {len(particles) // 10}."
+        )
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError('device: no CUDA GPU was found. Choose "auto" or "cpu".')
     if settings.device == "auto":
@@ -131,25 +131,24 @@ def _run(
     began = time.monotonic() - state.seconds
     data: Dataset | None = None
     box = settings.box or particles.box
+    pixel_size = (particles.pixel_size or 0.0) * particles.box / box
     stages = _stage_titles(settings)
+    first = RunStarted(
+        settings.output,
+        len(particles),
+        box,
+        pixel_size,
+        settings.zdim,
+        device.type,
+        stages,
+        resume,
+    )
+    if not resume:
+        folder.check(particles)
     started = False
     for outcome in load(particles, settings, device):
-        # Nothing is written before the first images were read without a fault.
+        # The first images were read without a fault.
         if not started:
-            pixel_size = (particles.pixel_size or 0.0) * particles.box / box
-            if not resume:
-                folder.create(settings, particles, box, pixel_size)
-            first = RunStarted(
-                settings.output,
-                len(particles),
-                box,
-                pixel_size,
-                settings.zdim,
-                device.type,
-                stages,
-                resume,
-            )
-            folder.record(first)
             yield first
             yield StageStarted(stages[0], 0)
             started = True
@@ -158,6 +157,19 @@ def _run(
         else:
             yield StepDone(stages[0], 0.02 * outcome, float("nan"), "transforming images")
     assert data is not None
+    # Nothing of an earlier run is replaced before all images were read without a fault.
+    if not resume:
+        folder.create(settings, particles, box, pixel_size)
+    folder.record(first)
+    if not resume:
+        doubts = [*data.warnings, check_zdim(settings.zdim, len(particles))]
+        if settings.poses == "search":
+            doubts.append(check_count(len(particles)))
+        for message in filter(None, doubts):
+            state.warnings.append(message)
+            warning = Warned(message)
+            folder.record(warning)
+            yield warning
     if state.noise is not None:
         data.noise = state.noise.to(device)
     if settings.poses == "given" and state.rotations is None:
@@ -169,9 +181,10 @@ def _run(
     tasks = _tasks(context)
     yield from _carry_out(context, folder, tasks, stages, began)
 
-    rotations, shifts = context.poses()
-    final = reconstruct_volume(data, rotations, shifts, data.lattice.limit, weighted=True)
-    folder.finish(state, particles, final.volume / data.scale, data.pixel_size)
+    final = context.final
+    if final is None:  # resumed after the last task
+        final = reconstruct_volume(data, *context.poses(), data.lattice.limit, weighted=True)
+    folder.finish(state, particles, final, data)
     yield context.preview(final.volume, "final consensus")
     last = RunFinished(settings.output, time.monotonic() - began)
     folder.record(last)
@@ -219,8 +232,7 @@ def _stage_titles(settings: Settings) -> tuple[str, ...]:
     if settings.zdim:
         names += ["joint"] if settings.linear_start else []
         names += ["vae"]
-    if settings.decoder == "residual":
-        names += ["decoder"]
+    names += ["decoder"]
     return tuple(_STAGES[n] for n in names)
 
 
@@ -236,26 +248,26 @@ def _tasks(context: Context) -> list[Task]:
 
     if settings.poses == "search":
         add("start", 30.0, partial(random_starts, context))
-        keep = (8, 6, 4, 3, 2)
-        add("poses", 3 * n, partial(consensus_round, context, 10.0, keep, 3))
-        add("poses", 4 * n, partial(consensus_round, context, min(top, 12.0), keep, 4))
-        last = min(top, 18.0)
-        add("poses", 6 * n, partial(consensus_round, context, last, (12, 8, 6, 4, 3), 5))
+        keep, last = (16, 8, 4, 3), min(top, 18.0)
+        add("poses", 3 * n, partial(consensus_round, context, 10.0, (8, 6, 4), 3))
+        add("poses", 4 * n, partial(consensus_round, context, min(top, 12.0), keep, 3))
+        add("poses", 6 * n, partial(consensus_round, context, last, keep, 3))
         if settings.zdim == 0:
-            add("poses", 6 * n, partial(consensus_round, context, last, (16, 8, 6, 4, 4), 5))
+            add("poses", 6 * n, partial(consensus_round, context, last, (32, 16, 8, 4), 3))
     else:
         add("poses", 1 * n, partial(rebuild, context, min(top, 24.0), "volume at the given poses"))
+    add("poses", 0.1, partial(judge_poses, context))
     if settings.zdim and settings.linear_start:
-        add("joint", 6 * n, partial(linear_latent, context, 8.0, 20, 3))
+        if settings.poses == "search":
+            add("joint", 6 * n, partial(linear_latent, context, 8.0, 20, 3))
+        else:
+            add("joint", 2 * n, partial(linear_latent, context, 8.0, 10, 2))
         add("joint", 2 * n, partial(reproducibility, context, 8.0))
         if settings.poses == "search":
-            for limit in (10.0, 12.0, min(top, 14.0)):
-                add("joint", 8 * n, partial(joint_round, context, limit))
-                add("joint", 2 * n, partial(linear_latent, context, 10.0, 12, 1))
+            for limit in (10.0, 12.0, 14.0, 16.0):
+                add("joint", 10 * n, partial(joint_round, context, limit))
     if settings.zdim:
-        distill = DISTILL_EPOCHS if settings.linear_start else 0
-        for epoch in range(distill + vae_epochs(settings)):
-            add("vae", 3 * n, partial(vae_epoch, context, epoch))
-    if settings.decoder == "residual":
-        add("decoder", 12 + n, partial(final_decoder, context))
+        for epoch in range(total_epochs(settings)):
+            add("vae", 5 * n, partial(vae_epoch, context, epoch))
+    add("decoder", 12 + n, partial(final_decoder, context))
     return tasks

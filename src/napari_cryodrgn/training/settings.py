@@ -43,12 +43,16 @@ class Settings(BaseModel):
 
     width: int = Field(128, ge=8, description="Units in each hidden layer of encoder and decoder.")
     layers: int = Field(3, ge=1, description="Hidden layers of encoder and decoder.")
-    decoder: Literal["residual", "plain"] = Field(
-        "residual", description="On top of a consensus volume, or the paper's plain network."
+    decoder: Literal["basis", "residual", "plain"] = Field(
+        "basis",
+        description="Voxels, a network on top of a consensus volume, or the paper's plain network.",
     )
     encoding: Encoding = Field("density", description="Positional encoding of the decoder.")
     linear_start: bool = Field(
         True, description="Start the latent from a linear fit; off is the paper's VAE from nothing."
+    )
+    refine_latent: bool = Field(
+        True, description="Replace the encoder's posterior of each particle by a refined one."
     )
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)

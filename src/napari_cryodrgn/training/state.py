@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import RunFolderError, TrainingError
 from ..particles import ParticleSet, write_latents, write_poses, write_star, write_volume
+from .consensus import Reconstruction
 from .dataset import Dataset
 from .events import Event
 from .settings import Settings
@@ -44,6 +45,7 @@ class RunState:
     latent: Tensor | None = None
     deviation: Tensor | None = None
     information: float = 0.0
+    gain: float | None = None
     mu: Tensor | None = None
     logvar: Tensor | None = None
     model: dict[str, Any] | None = None
@@ -84,26 +86,15 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def create(
-        self, settings: Settings, particles: ParticleSet, box: int, pixel_size: float
-    ) -> None:
-        """Make the folder and write ``config.yaml``; a run that stood there starts anew.
+    def check(self, particles: ParticleSet) -> None:
+        """See whether a new run of these particles may be written here; writes nothing.
 
         Raises
         ------
         RunFolderError
-            If the folder holds other things than a run of this program, or cannot be made.
+            If the folder holds other things than a run of this program, or the particles.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            present = {p.name for p in self.path.iterdir() if not p.name.startswith(".")}
-        except OSError as error:
-            raise RunFolderError(
-                self.path,
-                f"the folder cannot be made ({error.strerror or error}).",
-                remedy="Choose another output folder.",
-            ) from error
-        if present and self._config().get("program") != _PROGRAM:
+        if self._present() and self._config().get("program") != _PROGRAM:
             raise RunFolderError(
                 self.path,
                 "the folder holds other files and no run of this program.",
@@ -115,7 +106,39 @@ class RunFolder:
                 f"the particles ({Path(particles.source).name}) are in the output folder.",
                 remedy="Choose another output folder, so that they are not replaced.",
             )
-        for name in present:
+
+    def _present(self) -> set[str]:
+        """Names of the files in the folder, hidden ones left out."""
+        try:
+            if not self.path.exists():
+                return set()
+            return {p.name for p in self.path.iterdir() if not p.name.startswith(".")}
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(
+            self.path,
+            f"the folder cannot be made or read ({error.strerror or error}).",
+            remedy="Choose another output folder.",
+        )
+
+    def create(
+        self, settings: Settings, particles: ParticleSet, box: int, pixel_size: float
+    ) -> None:
+        """Make the folder and write ``config.yaml``; a run that stood there starts anew.
+
+        Raises
+        ------
+        RunFolderError
+            If ``check`` does, or the folder cannot be made.
+        """
+        self.check(particles)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+        for name in self._present():
             if _OURS.fullmatch(name):
                 (self.path / name).unlink()
         config = {
@@ -245,14 +268,26 @@ class RunFolder:
         self,
         state: RunState,
         particles: ParticleSet,
-        volume: Tensor,
-        pixel_size: float,
+        final: Reconstruction,
+        data: Dataset,
     ) -> None:
-        """Write the consensus volume and the STAR file with the final poses."""
-        write_volume(self.path / "reconstruct.mrc", volume.cpu().numpy(), pixel_size)
+        """Write the consensus volume, its halves and their FSC, and the final poses' STAR file."""
+        maps = {
+            "reconstruct": final.volume,
+            "half_map_a": final.halves[0],
+            "half_map_b": final.halves[1],
+        }
+        for name, volume in maps.items():
+            values = (volume / data.scale).cpu().numpy()
+            write_volume(self.path / f"{name}.mrc", values, data.pixel_size)
+        lines = ["shell,resolution_angstrom,fsc"]
+        for shell, value in enumerate(final.fsc.tolist()[1:], 1):
+            lines.append(f"{shell},{data.box * data.pixel_size / shell:.3f},{value:.5f}")
+        text = "\n".join([*lines, ""])
+        write_atomically(self.path / "fsc.csv", lambda p: p.write_text(text, encoding="utf-8"))
         if state.rotations is None or state.shifts is None:
             return
-        ratio = particles.box / volume.shape[-1]
+        ratio = particles.box / data.box
         rotations, shifts = state.rotations.cpu().numpy(), state.shifts.cpu().numpy() * ratio
         write_star(self.path / "particles.star", particles, rotations, shifts)
 
@@ -260,7 +295,7 @@ class RunFolder:
 _PROGRAM = "napari-cryodrgn"
 # Files of a run, which a new run in the same folder replaces.
 _OURS = re.compile(
-    r"(weights|z|pose)(\.\d+)?\.pkl|checkpoint\.pkl|events\.jsonl|reconstruct\.mrc|particles\.star"
+    r"(weights|z|pose)(\.\d+)?\.pkl|checkpoint\.pkl|events\.jsonl|reconstruct\.mrc|half_map_[ab]\.mrc|fsc\.csv|particles\.star"
 )
 # Settings that decide which tasks there are, and the shapes that one hands to the next.
 _FIXED = (
@@ -274,6 +309,7 @@ _FIXED = (
     "decoder",
     "encoding",
     "linear_start",
+    "refine_latent",
 )
 
 

@@ -14,6 +14,7 @@ from ..imaging import shift_phases, slice_points
 from ..model import VAE, ConsensusSlices, ImageEncoder
 from .adam import Adam
 from .dataset import Dataset
+from .divergence import LossNotFinite
 
 _CHUNK = 512
 ENCODER_LIMIT = 12.0
@@ -82,7 +83,13 @@ def run_epoch(
     shifts: Float[Tensor, "n 2"],
     plan: EpochPlan,
 ) -> Iterator[float | EpochLoss]:
-    """Train for one epoch in place; yields the fraction done, and at last the losses."""
+    """Train for one epoch in place; yields the fraction done, and at last the losses.
+
+    Raises
+    ------
+    LossNotFinite
+        If the loss is.
+    """
     torch.manual_seed(plan.seed * 1000 + plan.number)
     order = torch.randperm(len(data))
     parts = order.split(plan.batch)
@@ -111,7 +118,9 @@ def run_epoch(
                 )
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+        if not math.isfinite(float(loss.detach())):
+            raise LossNotFinite
+        optimizer.step()
         share = len(part) / len(data)
         sum_reconstruction += float(reconstruction.detach()) / p * share
         sum_kl += float(kl.detach()) * share
@@ -149,14 +158,14 @@ def _distilled(
 
 @torch.no_grad()
 def infer_latents(
-    vae: VAE, data: Dataset, shifts: Float[Tensor, "n 2"]
+    encoder: ImageEncoder, data: Dataset, shifts: Float[Tensor, "n 2"]
 ) -> tuple[Float[Tensor, "n zdim"], Float[Tensor, "n zdim"]]:
     """Amortised posterior of all particles: mean and log variance."""
     means, logvars = [], []
     for part, pixels, ctf in data.batches(_CHUNK, ENCODER_LIMIT):
         k = data.lattice.k[: pixels.shape[1]]
         centred = pixels * shift_phases(k, data.box, shifts[part])
-        mean, logvar = vae.encoder(encoder_inputs(centred, ctf))
+        mean, logvar = encoder(encoder_inputs(centred, ctf))
         means.append(mean)
         logvars.append(logvar)
     return torch.cat(means), torch.cat(logvars)

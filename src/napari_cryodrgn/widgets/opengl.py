@@ -6,6 +6,9 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QEventLoop
+from qtpy.QtWidgets import QApplication
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -37,3 +40,8 @@ def _renderer() -> str:
     finally:
         if canvas is not None:
             canvas.close()
+
+
+def paint() -> None:
+    """Have everything drawn that waits for it, now."""
+    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QEventLoop, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
-    QApplication,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -57,11 +56,6 @@ def colors(theme: str) -> Colors:
         orange="#ffa657" if dark else "#b8570a",
         green="#7ee787" if dark else "#1a7f37",
     )
-
-
-def paint() -> None:
-    """Have everything drawn that waits for it, now."""
-    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
 
 
 class GuiThread(QObject):

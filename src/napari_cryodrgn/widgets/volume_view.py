@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import notify
 from .background import Background, Deliver
 from .layers import CONTOUR, TOP, bright_level, surface_layer, volume_layer
-from .qt_tools import paint
+from .opengl import paint
 from .surfaces import Mesh, mesh, stacked
 
 if TYPE_CHECKING:

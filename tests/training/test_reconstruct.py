@@ -203,7 +203,13 @@ def test_a_new_run_replaces_the_old(particles: Any, settings: Any) -> None:
     list(reconstruct(chosen, particles))
     (chosen.output / "notes.txt").write_text("mine")
     (chosen.output / "picked.pkl").write_bytes(b"mine too")
-    stop_after(reconstruct(chosen, particles), 0)
+    again = reconstruct(chosen, particles)
+    next(again)
+    # Not before all images were read.
+    assert "weights.pkl" in names(chosen.output)
+    while "weights.pkl" in names(chosen.output):
+        next(again)
+    again.close()
     left = names(chosen.output)
     assert "reconstruct.mrc" not in left
     assert "weights.pkl" not in left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -81,21 +81,23 @@ def reconstruct(
 
 
 def _quick(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    """Compute without gradients and denormal numbers, and leave the caller's thread as it was.
+    """Compute in a thread of its own, without gradients and denormal numbers.
 
-    Denormal numbers make the CPU several times slower.
+    Denormal numbers make the CPU several times slower. Whether they are kept is a matter of each
+    thread, and torch's helpers have it from the thread that first needed them: one that had
+    computed before would keep its old ones.
     """
-    with closing(events):
-        while True:
-            torch.set_flush_denormal(True)
-            try:
-                with torch.no_grad():
-                    event = next(events, None)
-            finally:
-                torch.set_flush_denormal(False)
-            if event is None:
-                return
-            yield event
+    with ThreadPoolExecutor(1, "reconstruct", initializer=_set_up_thread) as thread:
+        try:
+            while (event := thread.submit(next, events, None).result()) is not None:
+                yield event
+        finally:
+            thread.submit(events.close).result()
+
+
+def _set_up_thread() -> None:
+    torch.set_flush_denormal(True)
+    torch.set_grad_enabled(False)
 
 
 def _check(settings: Settings, particles: ParticleSet) -> torch.device:

@@ -137,6 +137,9 @@ def train(
     max_shift: Annotated[
         float | None, typer.Option(help="Largest shift searched, in pixels; 8 % of the box.")
     ] = None,
+    refine_poses: Annotated[
+        bool, typer.Option("--refine-poses", help="Refine the file's poses locally first.")
+    ] = False,
     invert: Annotated[bool, typer.Option("--invert", help="Particles are dark on light.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
 ) -> None:
@@ -159,6 +162,7 @@ def train(
                     "device": device.value,
                     "max_shift": max_shift,
                     "invert_contrast": invert,
+                    "refine_poses": refine_poses,
                 }
             )
         except ValidationError as error:

@@ -21,6 +21,7 @@ from napari_cryodrgn.training.motion_stages import (
     representatives,
     reproducibility,
 )
+from napari_cryodrgn.training.pose_stages import refine_round
 from napari_cryodrgn.training.state import RunState
 
 Make = Callable[..., Context]
@@ -122,3 +123,14 @@ def test_representatives() -> None:
     corners = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]]).repeat(30, 1)
     found = representatives(corners + 0.1 * torch.randn(90, 2, generator=random), 3, 0)
     assert torch.cdist(corners[:3], found).min(1).values.max() < 0.2
+
+
+def test_given_poses_are_refined(make: Make, toy: Any) -> None:
+    particles, _ = toy
+    context = make(particles, degrees=4.0)
+    before = error(context, particles)
+
+    events = list(refine_round(context, 12.0))
+
+    assert error(context, particles) < 0.7 * before
+    assert any(isinstance(e, PosesUpdated) for e in events)

@@ -146,7 +146,7 @@ def test_preparing_leaves_the_view_as_it_was(make, monkeypatch):
     painted = []
     monkeypatch.setattr(
         "napari_cryodrgn.widgets.volume_view.paint",
-        lambda: painted.append((viewer.dims.ndisplay, view.layer.visible, mine.visible)),
+        lambda _: painted.append((viewer.dims.ndisplay, view.layer.visible, mine.visible)),
     )
 
     view.prepare("a", 3.0)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..imaging import crossing, fsc
-from ..poses import PoseSearch, SearchSettings
+from ..poses import PoseRefinement, PoseSearch, SearchSettings, SliceSampler
 from .dataset import Dataset
 
 _BATCH = 50
@@ -49,6 +49,34 @@ def search_all(
         torch.cat([r.states[:, 0] for r in results]),
         torch.cat([r.scores[:, 0] for r in results]),
     )
+
+
+def refine_all(
+    data: Dataset,
+    halves: Float[Tensor, "2 z y x"],
+    rotations: Float[Tensor, "n 3 3"],
+    shifts: Float[Tensor, "n 2"],
+    limit: float,
+    max_shift: float,
+) -> Iterator[float | PoseAssignment]:
+    """Refine all poses locally, each half of the particles against the other half's map.
+
+    ``halves`` are those of `reconstruct_volume`. An image is never compared with its own noise.
+    """
+    refinement = [
+        PoseRefinement(SliceSampler(data.lattice, other[None], limit), limit, max_shift=max_shift)
+        for other in (halves[1], halves[0])
+    ]
+    rotations, shifts = rotations.clone(), shifts.clone()
+    scores = shifts.new_zeros(len(data))
+    for half in (0, 1):
+        index = torch.arange(half, len(data), 2)
+        for done, (part, pixels, ctf) in enumerate(data.batches(_BATCH, limit, index)):
+            found = refinement[half](pixels, ctf, rotations[part], shifts[part])
+            rotations[part], shifts[part] = found.rotations, found.shifts
+            scores[part] = found.scores
+            yield (half + min(1.0, (done + 1) * _BATCH / len(index))) / 2
+    yield PoseAssignment(rotations, shifts, torch.zeros(len(data), dtype=torch.long), scores)
 
 
 @dataclass(frozen=True)

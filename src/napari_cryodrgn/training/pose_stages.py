@@ -11,7 +11,7 @@ from torch import Tensor
 from ..poses import SearchSettings, align_poses
 from .abinitio import SoftEMSettings, soft_em
 from .checks import check_density, check_shifts, check_views
-from .consensus import PoseAssignment, reconstruct_volume, search_all
+from .consensus import PoseAssignment, reconstruct_volume, refine_all, search_all
 from .context import Context, Progress
 from .dataset import Dataset, shift_step
 from .events import Event, PosesUpdated, Warned
@@ -112,6 +112,21 @@ def rebuild(context: Context, limit: float, caption: str) -> Iterator[Event | Pr
     yield PosesUpdated(
         rotations.cpu().numpy(), shifts.cpu().numpy(), context.scores().cpu().numpy()
     )
+
+
+def refine_round(context: Context, limit: float) -> Iterator[Event | Progress]:
+    """Refine the present poses locally, to where the half maps agree."""
+    data = context.data
+    yield Progress(0.0, "half maps")
+    maps = reconstruct_volume(data, *context.poses(), min(limit, data.lattice.limit))
+    limit = min(limit, data.lattice.limit, max(8.0, maps.resolution_shell))
+    for found in refine_all(data, maps.halves, *context.poses(), limit, context.max_shift):
+        if isinstance(found, PoseAssignment):
+            adopt(context, found, data)
+        else:
+            yield Progress(0.1 + 0.8 * found, f"poses to {context.resolution(limit):.0f} Å")
+    yield context.round_losses(limit)
+    yield from rebuild(context, limit, "volume at the refined poses")
 
 
 def judge_poses(context: Context) -> Iterator[Event | Progress]:

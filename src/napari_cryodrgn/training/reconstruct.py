@@ -28,7 +28,13 @@ from .events import (
 )
 from .model_stages import final_decoder, total_epochs, vae_epoch
 from .motion_stages import joint_round, linear_latent, reproducibility
-from .pose_stages import consensus_round, judge_poses, random_starts, rebuild
+from .pose_stages import (
+    consensus_round,
+    judge_poses,
+    random_starts,
+    rebuild,
+    refine_round,
+)
 from .settings import Settings
 from .state import RunFolder, RunState
 
@@ -258,6 +264,9 @@ def _tasks(context: Context) -> list[Task]:
             add("poses", 6 * n, partial(consensus_round, context, last, (32, 16, 8, 4), 3))
     else:
         add("poses", 1 * n, partial(rebuild, context, min(top, 24.0), "volume at the given poses"))
+        if settings.refine_poses:
+            for limit in (12.0, 24.0):
+                add("poses", 2 * n, partial(refine_round, context, limit))
     add("poses", 0.1, partial(judge_poses, context))
     if settings.zdim and settings.linear_start:
         if settings.poses == "search":

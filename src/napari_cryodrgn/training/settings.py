@@ -31,6 +31,9 @@ class Settings(BaseModel):
     )
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    refine_poses: bool = Field(
+        False, description="Refine the file's poses locally before anything else."
+    )
     invert_contrast: bool = Field(False, description="Particles are dark on light: flip the sign.")
     max_shift: float | None = Field(
         None,

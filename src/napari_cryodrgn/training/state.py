@@ -304,6 +304,7 @@ _FIXED = (
     "box",
     "epochs",
     "invert_contrast",
+    "refine_poses",
     "width",
     "layers",
     "decoder",

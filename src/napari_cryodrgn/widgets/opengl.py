@@ -6,9 +6,6 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEventLoop
-from qtpy.QtWidgets import QApplication
-
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -42,6 +39,8 @@ def _renderer() -> str:
             canvas.close()
 
 
-def paint() -> None:
-    """Have everything drawn that waits for it, now."""
-    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+def paint(viewer: ViewerModel) -> None:
+    """Have the canvas drawn now, rather than when Qt comes to it; nothing without a window."""
+    if getattr(viewer, "window", None) is not None:
+        # The only public way that does not let the window work off its other events.
+        viewer.screenshot(canvas_only=True, flash=False)  # type: ignore[attr-defined]

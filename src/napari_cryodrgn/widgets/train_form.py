@@ -122,6 +122,7 @@ class TrainForm(QWidget):
             "device": self.device.currentData(),
             "seed": self.seed.value(),
             "invert_contrast": self.invert.isChecked(),
+            "refine_poses": self.refine_poses.isChecked(),
             "max_shift": self.max_shift.value() or None,
             "starts": self.starts.value(),
             "batch_size": self.batch_size.value(),
@@ -262,6 +263,13 @@ class TrainForm(QWidget):
         defaults = {name: field.default for name, field in Settings.model_fields.items()}
         self.invert = QCheckBox("particles are dark on light")
         _row(form, "Contrast", self.invert, tip="Flip the sign of the images.")
+        self.refine_poses = QCheckBox("refine locally first")
+        _row(
+            form,
+            "Given poses",
+            self.refine_poses,
+            tip="Refine the rotations and shifts of the file against the map they give.",
+        )
         self.max_shift = _number(0, 1000, 0, 1)
         self.max_shift.setSpecialValueText("auto")
         self.max_shift.setSuffix(" px")

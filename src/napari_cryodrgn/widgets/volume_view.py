@@ -225,7 +225,7 @@ class VolumeView:
             one.visible = one is layer
         self._viewer.dims.ndisplay = 3
         self._viewer.scene.camera.center = layer.extent.world.mean(0)
-        paint()
+        paint(self._viewer)
         self._viewer.dims.ndisplay = ndisplay
         for one in shown:
             one.visible = one is not layer

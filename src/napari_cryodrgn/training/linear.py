@@ -45,7 +45,6 @@ def fit_linear(
     *,
     iterations: int,
     seed: int,
-    start: Float[Tensor, "n q"] | None = None,
     index: Int[Tensor, " m"] | None = None,
     ridge: float = 0.1,
 ) -> Iterator[tuple[int, LinearFit]]:
@@ -60,8 +59,6 @@ def fit_linear(
         Poses of all particles, (N, 3, 3) and (N, 2) in pixels.
     n_components, limit
         Q, and the frequency limit in cycles per box.
-    start
-        Latent of the particles ``index`` to start from (M, Q); random if absent.
     index
         Particles to fit (all if absent); the fit's arrays have their order.
     """
@@ -69,10 +66,7 @@ def fit_linear(
     index = torch.arange(len(data)) if index is None else index
     device, n, q = data.device, len(index), n_components
     grid = FourierGrid(data.box, limit, device=device)
-    if start is None:
-        mean = torch.randn(n, q, generator=random).to(device)
-    else:
-        mean = start.clone()
+    mean = torch.randn(n, q, generator=random).to(device)
     second = 0.1 * torch.eye(q, device=device) + mean[:, :, None] * mean[:, None]
     pairs = [(a, b) for a in range(q + 1) for b in range(a, q + 1)]
     for done in range(iterations):

@@ -200,7 +200,7 @@ class ExplorerDock(Dock):
             contour=decoded.contour,
             front=True,
         )
-        self.status.setText(f"Decoded in {decoded.seconds:.2f} s")
+        self.status.setText(f"Decoded in {1000 * decoded.seconds:.0f} ms")
 
     def _on_walked(self, walk: Decoded) -> None:
         assert walk.contour is not None

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
+    # What a row has started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     start, failed = time.perf_counter(), False
     for name in chosen.names or ROWS:
         row = ROWS[name].with_seeds(tuple(chosen.seeds)) if chosen.seeds else ROWS[name]

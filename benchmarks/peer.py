@@ -75,14 +75,15 @@ def train_vae_until(
     truth: Truth,
     level: float,
     seed: int,
+    limit_cpu: float,
     *,
     width: int = 256,
-    limit_seconds: float = 1500.0,
 ) -> dict[str, Any]:
     """Run its ``train_vae`` until the latents rank the particles as well as ``level`` says.
 
-    Looked at after every epoch, as a user would; then, or after ``limit_seconds``, it is ended.
-    ``curve`` holds (processor seconds, |Spearman|) of each epoch.
+    Looked at after every epoch, as a user would; then, or after ``limit_cpu`` processor seconds, it
+    is ended. ``cpu_seconds`` is what it took until then, ``curve`` holds (processor seconds,
+    |Spearman|) of each epoch.
     """
     install()
     files = write_inputs(star, folder)
@@ -98,16 +99,17 @@ def train_vae_until(
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen([str(c) for c in command], stdout=log, stderr=subprocess.STDOUT)
         watched = psutil.Process(process.pid)
+        cpu = 0.0
         try:
-            while reached[0] is None and time.perf_counter() - began < limit_seconds:
+            while reached[0] is None and cpu < limit_cpu:
                 if process.poll() is not None:
                     raise RuntimeError(f"cryodrgn ended with {process.returncode}: see {log.name}")
                 time.sleep(_POLL)
+                times = watched.cpu_times()
+                cpu, seconds = times.user + times.system, time.perf_counter() - began
                 path = out / f"z.{len(curve) + 1}.pkl"
                 if not path.is_file():
                     continue
-                times = watched.cpu_times()
-                cpu, seconds = times.user + times.system, time.perf_counter() - began
                 try:
                     mu, _ = read_latents(path)
                 except ParticleFileError:
@@ -119,6 +121,7 @@ def train_vae_until(
             process.terminate()
             process.wait()
     return {
+        "cpu_seconds": round(cpu, 1),
         "cpu_seconds_to_level": reached[0],
         "seconds_to_level": reached[1],
         "spearman": curve[-1][1] if curve else None,

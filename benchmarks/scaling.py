@@ -17,8 +17,8 @@ import torch
 
 from napari_cryodrgn.imaging import FourierGrid
 from napari_cryodrgn.poses import PoseSearch, SearchSettings
-from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.dataset import Dataset
+from napari_cryodrgn.training.half_maps import reconstruct_volume
 
 from .memory import peak_mib
 from .volumes import dataset

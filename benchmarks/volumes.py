@@ -15,8 +15,9 @@ from napari_cryodrgn.imaging import FourierGrid, crossing, fsc
 from napari_cryodrgn.particles import read
 from napari_cryodrgn.poses import align_poses, flip_hand
 from napari_cryodrgn.training import Settings
-from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.dataset import Dataset, load
+from napari_cryodrgn.training.half_maps import reconstruct_volume
+from napari_cryodrgn.training.state import RunFolder
 
 from .sets import Truth
 
@@ -38,10 +39,11 @@ def true_volume(truth: Truth, t: float, data: Dataset) -> Tensor:
     return truth.molecule.volume(t, data.box, data.pixel_size) * data.scale
 
 
-def in_true_frame(run: Run, truth: Truth) -> tuple[Tensor, Tensor]:
-    """A run's rotations and shifts, with its volume turned, mirrored and moved onto the true one.
+def in_true_frame(run: Run, truth: Truth) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A run's poses, with its volume turned, mirrored and moved onto the true one.
 
-    ``Run.shifts`` are in pixels of the run's box, which is the set's own here.
+    Rotations, shifts and, where poses were refined, the spread of their posteriors. ``Run.shifts``
+    are in pixels of the run's box, which is the set's own here.
     """
     assert run.rotations is not None
     assert run.shifts is not None
@@ -56,7 +58,11 @@ def in_true_frame(run: Run, truth: Truth) -> tuple[Tensor, Tensor]:
         rotations[good][:, :2].reshape(-1, 3), moved[good].reshape(-1, 1)
     ).solution[:, 0]
     shifts = torch.from_numpy(run.shifts).double() - rotations[:, :2] @ offset
-    return rotations.float(), shifts.float()
+    spread = RunFolder(run.folder).load().spread
+    if spread is not None and fit.flipped:
+        # Mirrored along z: turns about x and y change their sense.
+        spread = torch.tensor([-1.0, -1, 1, 1, 1])[:, None] * spread
+    return rotations.float(), shifts.float(), spread
 
 
 def half_resolution(volume: Tensor, true: Tensor, data: Dataset) -> float:
@@ -66,22 +72,22 @@ def half_resolution(volume: Tensor, true: Tensor, data: Dataset) -> float:
 
 
 def resolutions(run: Run, star: Path, truth: Truth) -> dict[str, float]:
-    """Resolution in Å (FSC = 0.5 with the truth) at the run's poses and at the true ones."""
+    """Resolution in Å (FSC = 0.5 with the truth) at the run's poses and at the true ones.
+
+    Of unfiltered maps: a filter before the mask mixes shells.
+    """
     data = dataset(star)
     true = true_volume(truth, 0.0, data)
-    poses = {
-        "resolution": in_true_frame(run, truth),
-        "resolution_true_poses": (
-            torch.from_numpy(truth.rotations),
-            torch.from_numpy(truth.shifts),
-        ),
+    rotations, shifts, spread = in_true_frame(run, truth)
+    true_poses = torch.from_numpy(truth.rotations), torch.from_numpy(truth.shifts)
+    limit = data.lattice.limit
+    found = {
+        "resolution": reconstruct_volume(data, rotations, shifts, limit, spread),
+        "resolution_true_poses": reconstruct_volume(data, *true_poses, limit),
     }
     return {
-        name: round(
-            half_resolution(reconstruct_volume(data, *pose, data.lattice.limit).volume, true, data),
-            2,
-        )
-        for name, pose in poses.items()
+        name: round(half_resolution(result.halves.mean(0), true, data), 2)
+        for name, result in found.items()
     }
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from napari_cryodrgn.analysis import Baseline, back_project
-from napari_cryodrgn.analysis import baseline as package
 from napari_cryodrgn.errors import TrainingError
 from napari_cryodrgn.imaging import Atoms, crossing, fsc, hinge, simulate
 from napari_cryodrgn.particles import ParticleSet, read, write_simulation
+from napari_cryodrgn.training import half_maps
 
 BOX, PIXEL_SIZE = 32, 9.0
 
@@ -81,7 +81,7 @@ def test_cropped_inverted_and_in_pieces(
     plain = run(particles, tmp_path, box=24)
     assert plain.volume.shape == (24, 24, 24)
     assert plain.pixel_size == 12.0
-    monkeypatch.setattr(package, "_STEP", 37)
+    monkeypatch.setattr(half_maps, "_STEP", 37)
     again = run(particles, tmp_path, box=24, invert_contrast=True)
     scale = float(plain.volume.abs().max())
     torch.testing.assert_close(again.volume / scale, -plain.volume / scale, atol=1e-3, rtol=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from benchmarks.scores import (
 from benchmarks.volumes import half_resolution, in_true_frame, latent_at
 from napari_cryodrgn.imaging import hinge
 from napari_cryodrgn.poses import angular_distance, expmap, flip_hand
+from napari_cryodrgn.training.state import RunFolder, RunState
 
 N = 300
 
@@ -38,18 +41,26 @@ def test_a_frame_that_turns_with_the_state_is_no_error_within_the_state() -> Non
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_poses_come_back_to_the_true_frame(flipped: bool) -> None:
+def test_poses_come_back_to_the_true_frame(flipped: bool, tmp_path: Path) -> None:
     true, frame = rotations(1), rotations(2, None)
     random = np.random.default_rng(3)
     shifts = torch.from_numpy(random.uniform(-2, 2, (N, 2))).float()
     offset = torch.tensor([1.5, -0.5, 0.8])
     found = true @ frame
+    folder = tmp_path / "run"
+    folder.mkdir()
+    spread = torch.eye(5).expand(N, 5, 5)
+    RunFolder(folder).save(RunState(spread=spread), cast(Any, None))
     run = SimpleNamespace(
+        folder=folder,
         rotations=(flip_hand(found) if flipped else found).numpy(),
         shifts=(shifts + true[:, :2] @ offset).numpy(),
     )
     truth = SimpleNamespace(rotations=true.numpy(), shifts=shifts.numpy())
-    back, moved = in_true_frame(run, truth)
+    back, moved, turned = in_true_frame(run, truth)
+    assert turned is not None
+    # Mirrored, turns about x and y go the other way.
+    assert torch.equal(turned[0].diagonal(), torch.tensor([-1.0, -1, 1, 1, 1]) ** flipped)
     assert float(angular_distance(back, true).max()) < 0.1
     torch.testing.assert_close(moved, shifts, atol=1e-3, rtol=0)
 

@@ -63,3 +63,21 @@ def test_an_image_of_nothing_stays_where_it_is(take_pictures: Any) -> None:
     assert torch.equal(found.rotations, p.rotations)
     assert torch.equal(found.shifts, p.shifts)
     assert not found.scores.any()
+
+
+def test_spread_is_that_of_the_errors(take_pictures: Any) -> None:
+    p = take_pictures(200, 0.1)
+    found = engine(p, [5])(p.pixels, p.ctf, p.rotations, p.shifts)
+    relative = found.rotations @ p.rotations.transpose(1, 2)
+    turn = torch.stack(
+        [
+            relative[:, 2, 1] - relative[:, 1, 2],
+            relative[:, 0, 2] - relative[:, 2, 0],
+            relative[:, 1, 0] - relative[:, 0, 1],
+        ],
+        1,
+    )
+    errors = torch.cat([turn / 2, found.shifts - p.shifts], 1)
+    units = torch.linalg.solve_triangular(found.spread, errors[..., None], upper=False)[..., 0]
+    # Standard normal, were the model linear and the volume exact.
+    assert float(units.square().median(0).values.sqrt().mean()) == pytest.approx(0.674, rel=0.25)

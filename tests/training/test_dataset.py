@@ -11,8 +11,8 @@ from napari_cryodrgn.errors import TrainingError
 from napari_cryodrgn.imaging import CTF, CTFParameters, hinge, images_to_pixels, simulate
 from napari_cryodrgn.particles import ParticleSet
 from napari_cryodrgn.training import Settings, dataset
-from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.dataset import load
+from napari_cryodrgn.training.half_maps import reconstruct_volume
 
 
 def poses(particles: ParticleSet) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,7 +96,7 @@ def test_known_poses_give_the_volume(toy: Any, make_data: Any) -> None:
     assert reconstruct_volume(data, rotations, -shifts, 15.0).resolution_shell < (
         found.resolution_shell
     )
-    weighted = reconstruct_volume(data, rotations, shifts, 15.0, weighted=True)
+    weighted = reconstruct_volume(data, rotations, shifts, 15.0)
     assert np.corrcoef(weighted.volume.flatten(), truth.ravel())[0, 1] > 0.9
 
 

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 
 from napari_cryodrgn.model import geometric
 from napari_cryodrgn.training.abinitio import SoftEMSettings, soft_em
-from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.decoder_fit import collect, fit_decoder, latent_nodes, new_decoder
+from napari_cryodrgn.training.half_maps import reconstruct_volume
 from napari_cryodrgn.training.linear import LinearFit, fit_linear
 
 

@@ -12,7 +12,13 @@ from scipy.stats import spearmanr
 from napari_cryodrgn.imaging import simulate
 from napari_cryodrgn.particles import read, write_simulation
 from napari_cryodrgn.poses import align_poses, expmap
-from napari_cryodrgn.training import LatentUpdated, PosesUpdated, Warned, motion_stages
+from napari_cryodrgn.training import (
+    LatentUpdated,
+    PosesUpdated,
+    Warned,
+    motion_stages,
+    pose_stages,
+)
 from napari_cryodrgn.training.consensus import PoseAssignment
 from napari_cryodrgn.training.context import Context
 from napari_cryodrgn.training.motion_stages import (
@@ -20,8 +26,9 @@ from napari_cryodrgn.training.motion_stages import (
     linear_latent,
     representatives,
     reproducibility,
+    steady_frame,
 )
-from napari_cryodrgn.training.pose_stages import refine_round
+from napari_cryodrgn.training.pose_stages import refine_round, settle
 from napari_cryodrgn.training.state import RunState
 
 Make = Callable[..., Context]
@@ -134,3 +141,37 @@ def test_given_poses_are_refined(make: Make, toy: Any) -> None:
 
     assert error(context, particles) < 0.7 * before
     assert any(isinstance(e, PosesUpdated) for e in events)
+    assert context.state.spread is not None
+    assert context.state.spread.shape == (len(particles), 5, 5)
+
+
+def test_a_steady_frame_turns_states_not_particles(make: Make, toy: Any) -> None:
+    particles, t = toy
+    context = make(particles)
+    list(linear_latent(context, 8.0, 12, 1))
+
+    events = list(steady_frame(context))
+
+    assert any(isinstance(e, PosesUpdated) for e in events)
+    truth, found = torch.from_numpy(particles.rotations), context.state.rotations
+    assert found is not None
+    alike = torch.as_tensor(t).argsort()[: len(t) // 8]
+    assert align_poses(found[alike], truth[alike]).median < 1.5
+
+
+@pytest.mark.parametrize(("degrees", "rounds"), [(1.0, 1), (30.0, 10)])
+def test_rounds_of_search_end_when_poses_stay(
+    make: Make, toy: Any, monkeypatch: pytest.MonkeyPatch, degrees: float, rounds: int
+) -> None:
+    context, called = make(toy[0], zdim=0), []
+
+    def turn(context: Context, *_: Any) -> Any:
+        called.append(1)
+        assert context.state.rotations is not None
+        by = expmap(torch.deg2rad(torch.tensor([0.0, 0.0, degrees])))
+        context.state.rotations = by @ context.state.rotations
+        yield from ()
+
+    monkeypatch.setattr(pose_stages, "consensus_round", turn)
+    list(settle(context, 10.0, (4,), 2))
+    assert len(called) == rounds

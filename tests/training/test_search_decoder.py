@@ -14,8 +14,8 @@ from torch import Tensor
 from napari_cryodrgn.model import Decoder, density
 from napari_cryodrgn.poses import PoseSearch, SearchSettings, angular_distance
 from napari_cryodrgn.training.basis_fit import solve_basis
-from napari_cryodrgn.training.consensus import reconstruct_volume
 from napari_cryodrgn.training.decoder_fit import collect, fit_decoder, new_decoder
+from napari_cryodrgn.training.half_maps import reconstruct_volume
 
 STATES = torch.tensor([[-1.2], [-0.4], [0.4], [1.2]])
 SETTINGS = SearchSettings(levels=4, last_limit=12.0, max_shift=2.5)

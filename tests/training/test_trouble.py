@@ -24,7 +24,8 @@ from napari_cryodrgn.training.checks import (
     check_views,
     check_zdim,
 )
-from napari_cryodrgn.training.consensus import PoseAssignment, reconstruct_volume, search_all
+from napari_cryodrgn.training.consensus import PoseAssignment, search_all
+from napari_cryodrgn.training.half_maps import reconstruct_volume
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import TrainingError
-from ..imaging import FourierGrid, crossing, friedel, fsc, resolution
+from ..imaging import resolution
 from ..particles import ParticleSet
 from ..training.dataset import Dataset, load
+from ..training.half_maps import Reconstruction, reconstruct_halves
 from ..training.settings import Settings
 
-# Particles between two reports of progress.
-_STEP = 2048
 _READING = 0.4
 
 
@@ -90,38 +89,9 @@ def back_project(
     assert data is not None
     rotations = torch.from_numpy(particles.rotations).to(data.device)
     shifts = torch.from_numpy(particles.shifts).to(data.device) * (data.box / particles.box)
-    limit, done = data.lattice.limit, 0
-    grid = FourierGrid(data.box, limit, device=data.device)
-    numerators, weights = [], []
-    for half in (0, 1):
-        numerator = torch.zeros((grid.n,) * 3, dtype=torch.complex64, device=data.device)
-        weight = torch.zeros((grid.n,) * 3, device=data.device)
-        for index in torch.arange(half, len(data), 2).split(_STEP):
-            _, n, w = data.back_project(rotations, shifts, limit, index=index)
-            numerator += n[0]
-            weight += w[0]
-            done += len(index)
-            yield _READING + (1 - _READING) * done / len(data)
-        numerators.append(numerator)
-        weights.append(weight)
-    pairs = zip(numerators, weights, strict=True)
-    halves = torch.stack([grid.wiener(n, w) for n, w in pairs])
-    curve = fsc(halves[0], halves[1])
-    numerator, weight = numerators[0] + numerators[1], weights[0] + weights[1]
-    volume = grid.wiener(numerator, weight, wiener_prior(grid, weight, curve))
-    yield Baseline(volume / data.scale, halves / data.scale, curve, data.pixel_size)
-
-
-def wiener_prior(
-    grid: FourierGrid, weight: Float[Tensor, "n n n"], curve: Float[Tensor, " shells"]
-) -> Float[Tensor, " shells"]:
-    """Signal power per shell that makes a Wiener filter of the FSC of two halves.
-
-    The sum of the halves is damped by C = 2 FSC / (1 + FSC) on average over a shell, more where
-    few views came, and to nothing two shells past FSC = 0.143.
-    """
-    known = curve.clamp(0, 0.999)
-    known[int(crossing(curve, 0.143)) + 3 :] = 0
-    both = torch.zeros(grid.n_shells, device=curve.device)
-    both[: len(known)] = (2 * known / (1 + known))[: grid.n_shells]
-    return both / (1 - both) / grid.shell_mean(friedel(weight)).clamp_min(1e-20)
+    for progress in reconstruct_halves(data, rotations, shifts, data.lattice.limit):
+        if not isinstance(progress, Reconstruction):
+            yield _READING + (1 - _READING) * progress
+            continue
+        volume, halves = progress.volume / data.scale, progress.halves / data.scale
+        yield Baseline(volume, halves, progress.fsc, data.pixel_size)

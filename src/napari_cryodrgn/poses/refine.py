@@ -32,12 +32,15 @@ class RefinedPoses:
 
     ``rotations`` (B, 3, 3), ``shifts`` (B, 2) in pixels; ``scores`` (B,) and ``before`` (B,) the
     log-likelihood ratio against an empty image after and before, up to the limit of the refinement.
+    ``spread`` (B, 5, 5) is lower triangular, with the covariance of the posterior near the pose as
+    its square: poses exp(w) R, s + u with (w, u) = spread e, e standard normal, are draws from it.
     """
 
     rotations: Float[Tensor, "batch 3 3"]
     shifts: Float[Tensor, "batch 2"]
     scores: Float[Tensor, " batch"]
     before: Float[Tensor, " batch"]
+    spread: Float[Tensor, "batch 5 5"]
 
 
 class PoseRefinement:
@@ -108,7 +111,7 @@ class PoseRefinement:
             model = torch.where(better[:, None], predicted, model)
             scores = torch.where(better, score, scores)
             damping = torch.where(better, damping * _EASE, damping * _HARDEN)
-        return RefinedPoses(rotations, shifts, 2 * scores, 2 * before)
+        return RefinedPoses(rotations, shifts, 2 * scores, 2 * before, _spread(system))
 
     def _centred(
         self, pixels: Complex[Tensor, "batch pixels"], shifts: Float[Tensor, "batch 2"]
@@ -136,6 +139,17 @@ class PoseRefinement:
         # A particle displaced by t shows exp(-2 pi i k.t / D) times the slice.
         moved = -self._ramps * model[:, None]
         return torch.view_as_real(torch.cat([turned, moved], 1)).flatten(2)
+
+
+def _spread(system: Float[Tensor, "batch 5 5"]) -> Float[Tensor, "batch 5 5"]:
+    """Triangular factor of the covariance; the log-likelihood is -|residual|², not half of it.
+
+    A weak prior, of a radian and of ten pixels, stands in where an image says nothing.
+    """
+    prior = torch.tensor([1.0, 1.0, 1.0, 1e-2, 1e-2], device=system.device)
+    covariance = torch.linalg.inv(2 * system + torch.diag(prior))
+    factor: Tensor = torch.linalg.cholesky(covariance)
+    return factor
 
 
 def _score(

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..particles import ParticleSet
 from ..poses import SearchSettings
-from .consensus import Reconstruction
 from .dataset import Dataset, shift_step
 from .events import EpochDone, Event, PreviewVolume
+from .half_maps import Reconstruction
 from .settings import Settings
 from .state import RunState
 

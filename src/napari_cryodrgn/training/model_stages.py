@@ -22,12 +22,12 @@ from ..model import (
 )
 from .adam import Adam
 from .basis_fit import count_nodes, solve_basis
-from .consensus import reconstruct_volume
 from .context import Context, Progress
 from .decoder_fit import NodeStatistics, collect, fit_decoder, new_decoder
 from .divergence import with_second_try
 from .encoder_fit import EncoderPlan, train_encoder
 from .events import EpochDone, Event, LatentUpdated
+from .half_maps import reconstruct_volume
 from .posterior import principal_axes, refine, standardised
 from .settings import Settings
 from .vae_fit import EpochLoss, EpochPlan, infer_latents, new_encoder, run_epoch
@@ -173,7 +173,7 @@ def final_decoder(context: Context) -> Iterator[Event | Progress]:
     settings, state, data = context.settings, context.state, context.data
     rotations, shifts = context.poses()
     yield Progress(0.0, "half maps")
-    whole = reconstruct_volume(data, rotations, shifts, data.lattice.limit, weighted=True)
+    whole = reconstruct_volume(data, rotations, shifts, data.lattice.limit, state.spread)
     context.final = whole
     state.volume, state.limit = whole.volume, whole.resolution_shell
     yield Progress(0.1, "summing images")

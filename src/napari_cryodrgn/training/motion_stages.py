@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from ..poses import expmap
 from .basis_fit import fit_basis
 from .consensus import PoseAssignment, search_all
 from .context import Context, Progress
@@ -20,12 +22,15 @@ from .events import Event, LatentUpdated, Warned
 from .linear import LinearFit, fit_linear, infer_linear
 from .pose_stages import SMALL_BOX, adopt, rebuild
 from .posterior import HeldOut, Posterior, hold_out, infer_all, standardised
+from .steady import SteadyFrames, steady_frames
 
 _KEEP = (16, 8, 4, 3)
 # More particles make the first guess at the motion no better.
 _LINEAR_SAMPLE = 20_000
 # Finer frequencies sharpen poses, but tell less of motion than they add noise.
 _LATENT_LIMIT = 14.0
+# States that the frame is made steady between.
+_STEADY_STATES = 7
 # Standard errors by which a latent must make images held out more likely.
 _CLEAR_GAIN = 3.0
 
@@ -105,6 +110,44 @@ def joint_round(context: Context, limit: float) -> Iterator[Event | Progress]:
     yield LatentUpdated(*context.latent_arrays())
     yield context.round_losses(limit)
     yield from rebuild(context, limit, "consensus")
+
+
+def steady_frame(context: Context) -> Iterator[Event | Progress]:
+    """Turn poses and states together so that most of the molecule stands still.
+
+    The likelihood does not say how the frame turns with the state. A round of search must follow:
+    between the states the new frames are interpolated.
+    """
+    state, data, settings = context.state, context.data, context.settings
+    assert state.latent is not None
+    limit = min(_LATENT_LIMIT, data.lattice.limit)
+    yield Progress(0.0, "a steady frame")
+    z = state.latent.to(data.device)
+    rotations, shifts = context.poses()
+    decoder = fit_basis(data, rotations, shifts, z, limit, seed=settings.seed)
+    nodes = representatives(z, _STEADY_STATES, settings.seed)
+    frames: SteadyFrames | None = None
+    for outcome in steady_frames(decoder.decode_all(nodes), limit):
+        if isinstance(outcome, SteadyFrames):
+            frames = outcome
+        else:
+            yield Progress(0.1 + 0.7 * outcome, "a steady frame")
+    assert frames is not None
+    turned, moved = _blended(frames, nodes, z)
+    state.rotations = rotations @ turned.transpose(1, 2)
+    state.shifts = shifts - (state.rotations[:, :2] @ moved[..., None])[..., 0]
+    yield from rebuild(context, limit, "consensus in a steady frame")
+
+
+def _blended(
+    frames: SteadyFrames, nodes: Float[Tensor, "k zdim"], z: Float[Tensor, "n zdim"]
+) -> tuple[Tensor, Tensor]:
+    """Rotation (n, 3, 3) and shift (n, 3) of each particle's state, between those of the nodes."""
+    distance = torch.cdist(nodes, nodes)
+    width = distance.topk(2, largest=False).values[:, 1].mean().clamp_min(1e-3)
+    weights = torch.softmax(-0.5 * (torch.cdist(z, nodes) / width).square(), 1)
+    vectors = Rotation.from_matrix(frames.rotations.cpu().numpy()).as_rotvec()
+    return expmap(weights @ torch.from_numpy(vectors).to(z)), weights @ frames.shifts
 
 
 def _states(zdim: int) -> int:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..poses import SearchSettings, align_poses
+from ..poses import SearchSettings, align_poses, angular_distance
 from .abinitio import SoftEMSettings, soft_em
 from .checks import check_density, check_shifts, check_views
-from .consensus import PoseAssignment, reconstruct_volume, refine_all, search_all
+from .consensus import PoseAssignment, refine_all, search_all
 from .context import Context, Progress
 from .dataset import Dataset, shift_step
 from .events import Event, PosesUpdated, Warned
+from .half_maps import reconstruct_volume
 
 SMALL_BOX = 32
 _JUDGES = 300
@@ -22,6 +23,9 @@ _JUDGES = 300
 _CLEAR_LEAD = 1.08
 # Two starts whose poses agree to this many degrees have found the same structure.
 _AGREEMENT = 20.0
+# Poses have settled when a round turns fewer than this share of the particles by so many degrees.
+_FAR, _FEW = 10.0, 0.03
+_ROUNDS = 10
 
 
 def random_starts(context: Context) -> Iterator[Event | Progress]:
@@ -92,10 +96,30 @@ def consensus_round(
     yield from rebuild(context, limit, "consensus")
 
 
+def settle(
+    context: Context, limit: float, keep: tuple[int, ...], levels: int
+) -> Iterator[Event | Progress]:
+    """Rounds of search until nearly all particles stay where they are.
+
+    A start that is right in part only grows right over several rounds.
+    """
+    for number in range(_ROUNDS):
+        before, _ = context.poses()
+        for outcome in consensus_round(context, limit, keep, levels):
+            if isinstance(outcome, Progress):
+                fraction = 1 - 0.5 ** (number + outcome.fraction)
+                yield Progress(fraction, f"round {number + 1}, {outcome.detail}")
+            else:
+                yield outcome
+        moved = angular_distance(before, context.poses()[0]) > _FAR
+        if float(moved.float().mean()) < _FEW:
+            return
+
+
 def adopt(context: Context, found: PoseAssignment, small: Dataset) -> None:
     """Take over poses found in a cropped box."""
     state = context.state
-    state.rotations, state.scores = found.rotations, found.scores
+    state.rotations, state.scores, state.spread = found.rotations, found.scores, found.spread
     state.shifts = found.shifts * (context.data.box / small.box)
 
 
@@ -103,7 +127,7 @@ def rebuild(context: Context, limit: float, caption: str) -> Iterator[Event | Pr
     """Consensus volume and noise spectrum from the present poses."""
     state, data = context.state, context.data
     rotations, shifts = context.poses()
-    result = reconstruct_volume(data, rotations, shifts, limit)
+    result = reconstruct_volume(data, rotations, shifts, limit, state.spread)
     state.volume, state.limit = result.volume, result.resolution_shell
     index = torch.arange(len(data))[:: max(1, len(data) // 2000)]
     data.noise = data.residual_noise(result.volume, rotations, shifts, limit, index)
@@ -120,7 +144,7 @@ def refine_round(context: Context, limit: float) -> Iterator[Event | Progress]:
     yield Progress(0.0, "half maps")
     maps = reconstruct_volume(data, *context.poses(), min(limit, data.lattice.limit))
     limit = min(limit, data.lattice.limit, max(8.0, maps.resolution_shell))
-    for found in refine_all(data, maps.halves, *context.poses(), limit, context.max_shift):
+    for found in refine_all(data, maps.references, *context.poses(), limit, context.max_shift):
         if isinstance(found, PoseAssignment):
             adopt(context, found, data)
         else:

@@ -13,7 +13,6 @@ import torch
 from ..errors import TrainingError
 from ..particles import ParticleSet
 from .checks import check_count, check_zdim
-from .consensus import reconstruct_volume
 from .context import Context, Progress, Task, Work
 from .dataset import Dataset, load
 from .events import (
@@ -26,14 +25,16 @@ from .events import (
     StepDone,
     Warned,
 )
+from .half_maps import reconstruct_volume
 from .model_stages import final_decoder, total_epochs, vae_epoch
-from .motion_stages import joint_round, linear_latent, reproducibility
+from .motion_stages import joint_round, linear_latent, reproducibility, steady_frame
 from .pose_stages import (
     consensus_round,
     judge_poses,
     random_starts,
     rebuild,
     refine_round,
+    settle,
 )
 from .settings import Settings
 from .state import RunFolder, RunState
@@ -191,7 +192,7 @@ def _run(
 
     final = context.final
     if final is None:  # resumed after the last task
-        final = reconstruct_volume(data, *context.poses(), data.lattice.limit, weighted=True)
+        final = reconstruct_volume(data, *context.poses(), data.lattice.limit, state.spread)
     folder.finish(state, particles, final, data)
     yield context.preview(final.volume, "final consensus")
     last = RunFinished(settings.output, time.monotonic() - began)
@@ -259,9 +260,11 @@ def _tasks(context: Context) -> list[Task]:
         keep, last = (16, 8, 4, 3), min(top, 18.0)
         add("poses", 3 * n, partial(consensus_round, context, 10.0, (8, 6, 4), 3))
         add("poses", 4 * n, partial(consensus_round, context, min(top, 12.0), keep, 3))
-        add("poses", 6 * n, partial(consensus_round, context, last, keep, 3))
-        if settings.zdim == 0:
-            add("poses", 6 * n, partial(consensus_round, context, last, (32, 16, 8, 4), 3))
+        if settings.zdim:
+            add("poses", 6 * n, partial(consensus_round, context, last, keep, 3))
+        else:
+            add("poses", 12 * n, partial(settle, context, last, keep, 3))
+            add("poses", 3 * n, partial(refine_round, context, top))
     else:
         add("poses", 1 * n, partial(rebuild, context, min(top, 24.0), "volume at the given poses"))
         if settings.refine_poses:
@@ -276,6 +279,8 @@ def _tasks(context: Context) -> list[Task]:
         add("joint", 2 * n, partial(reproducibility, context, 8.0))
         if settings.poses == "search":
             for limit in (10.0, 12.0, 14.0, 16.0):
+                if limit == 16.0:
+                    add("joint", 10.0, partial(steady_frame, context))
                 add("joint", 10 * n, partial(joint_round, context, limit))
     if settings.zdim:
         for epoch in range(total_epochs(settings)):

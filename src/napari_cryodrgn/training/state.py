@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..errors import RunFolderError, TrainingError
 from ..particles import ParticleSet, write_latents, write_poses, write_star, write_volume
-from .consensus import Reconstruction
 from .dataset import Dataset
 from .events import Event
+from .half_maps import Reconstruction
 from .settings import Settings
 
 _CHECKPOINT = "checkpoint.pkl"
@@ -39,6 +39,7 @@ class RunState:
     rotations: Tensor | None = None
     shifts: Tensor | None = None
     scores: Tensor | None = None
+    spread: Tensor | None = None
     noise: Tensor | None = None
     volume: Tensor | None = None
     limit: float = 0.0

@@ -174,14 +174,10 @@ def _explain(error: Exception) -> Exception:
 
 
 def run_reconstruct(settings: Settings, particles: ParticleSet, resume: bool) -> Iterator[Event]:
-    """Train, in the calling thread, with torch set up for that thread."""
-    import torch
-
+    """Train; the thread that asks, and those started from it, give way to the window."""
     from ..training import reconstruct
 
     _give_way()
-    # Denormal numbers make the CPU tens of times slower; the flag belongs to the thread.
-    torch.set_flush_denormal(True)
     return reconstruct(settings, particles, resume)
 
 

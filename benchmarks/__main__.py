@@ -22,7 +22,16 @@ import torch
 
 from napari_cryodrgn.errors import CryodrgnError
 
-from . import motion_rows, other_rows, poses_rows, recon_rows, report, scaling_rows
+from . import (
+    files_rows,
+    fuzz,
+    motion_rows,
+    other_rows,
+    poses_rows,
+    recon_rows,
+    report,
+    scaling_rows,
+)
 from .rows import Bench, Row
 
 ROWS: dict[str, Row] = {
@@ -30,7 +39,9 @@ ROWS: dict[str, Row] = {
     **recon_rows.ROWS,
     **motion_rows.ROWS,
     **scaling_rows.ROWS,
+    **files_rows.ROWS,
     **other_rows.ROWS,
+    **fuzz.ROWS,
 }
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"

@@ -11,7 +11,14 @@ from typer.testing import CliRunner
 
 from napari_cryodrgn.analysis import Run
 from napari_cryodrgn.cli import app
-from napari_cryodrgn.particles import read, read_volume
+from napari_cryodrgn.particles import (
+    read,
+    read_indices,
+    read_poses,
+    read_table,
+    read_volume,
+    write_indices,
+)
 
 
 def call(*arguments: object) -> str:
@@ -87,6 +94,77 @@ def test_info_tells_what_is_there(simulated: Path, trained: Path) -> None:
     assert "60" in call("info", simulated / "particles.star")
     assert "finished" in call("info", trained)
     assert "24 x 24 x 24" in call("info", trained / "reconstruct.mrc")
+
+
+def test_preprocess_writes_a_set_of_its_own(simulated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    told = call("preprocess", simulated / "particles.star", out, "--box", 16, "--invert")
+    assert "60 particles, box 16" in told
+    before, after = read(simulated / "particles.star"), read(out / "particles.star")
+    assert (len(after), after.box) == (60, 16)
+    assert after.pixel_size == pytest.approx(before.pixel_size * 1.5)
+    central = np.s_[:, 6:10, 6:10]
+    assert before.images[:, 8:16, 8:16].mean() > 0 > after.images[central].mean()
+
+
+def test_preprocess_tells_what_is_wrong(simulated: Path, tmp_path: Path) -> None:
+    star = simulated / "particles.star"
+    assert "even box from 16 to 24" in fails("preprocess", star, tmp_path / "out", "--box", 32)
+    assert "nothing.star" in fails("preprocess", tmp_path / "nothing.star", tmp_path / "out")
+    assert "one of the files to be read" in fails("preprocess", star, simulated)
+
+
+def test_info_without_the_stacks(simulated: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.star"
+    alone.write_bytes((simulated / "particles.star").read_bytes())
+    told = " ".join(call("info", alone).split())
+    assert "Particles 60" in told
+    assert "Warning:" in told
+    assert "[rlnImageName]" in told
+    assert "Warning" not in call("info", alone, "--data-folder", simulated)
+    assert "no data_ block" in fails("info", _written(tmp_path / "bad.star", "# nothing"))
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_info_of_cryosparc(shared_data: Path) -> None:
+    told = call("info", shared_data / "formats" / "cryosparc_P12_J24_001_particles.cs")
+    told = " ".join(told.split())
+    for words in ("cryoSPARC", "2,019", "180 px", "dark", "1,010", "Warning:", "[blob/path]"):
+        assert words in told
+
+
+def test_export_some_with_other_poses(simulated: Path, trained: Path, tmp_path: Path) -> None:
+    write_indices(tmp_path / "ind.pkl", np.array([7, 3]))
+    told = call(
+        "export", simulated / "particles.star", "-o", tmp_path / "out.star", "--indices",
+        tmp_path / "ind.pkl", "--poses", trained / "pose.pkl",
+    )  # fmt: skip
+    assert "2 particles" in " ".join(told.split())
+    again, given = read(tmp_path / "out.star"), read_poses(trained / "pose.pkl", 24)
+    np.testing.assert_allclose(again.rotations, given.rotations[[7, 3]], atol=1e-6)
+    call("export", trained, "-o", tmp_path / "all.pkl")
+    assert len(read_indices(tmp_path / "all.pkl")) == 60
+    assert ".star" in fails("export", trained, "-o", tmp_path / "out.cs")
+
+
+def test_export_to_what_was_before(simulated: Path, tmp_path: Path) -> None:
+    call("preprocess", simulated / "particles.star", tmp_path / "small", "--box", 16)
+    small = tmp_path / "small/particles.star"
+    call("export", small, "--original", "-o", tmp_path / "out.star")
+    before, after = read_table(simulated / "particles.star"), read_table(tmp_path / "out.star")
+    for name in before.table.columns:
+        if name != "rlnImageName":
+            assert after.table.column(name) == before.table.column(name), name
+    np.testing.assert_array_equal(
+        read(tmp_path / "out.star").images[5], read(simulated / "particles.star").images[5]
+    )
+    assert "what these particles were" in fails(
+        "export", simulated / "particles.star", "--original", "-o", tmp_path / "no.star"
+    )
 
 
 def test_errors_are_one_line_that_names_the_file(simulated: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_LONGEST = 4000  # characters
+
 
 class CryodrgnError(Exception):
     """An error with a message for the user: what was wrong, where, and what to do."""
@@ -33,10 +35,10 @@ class ParticleFileError(CryodrgnError):
     ) -> None:
         self.path = Path(path)
         self.field = field
-        self.problem = problem
+        self.problem = _shown(problem)
         self.remedy = remedy
-        where = f"{self.path}" + (f" [{field}]" if field else "")
-        super().__init__(f"{where}: {problem}" + (f" {remedy}" if remedy else ""))
+        where = _shown(f"{self.path}" + (f" [{field}]" if field else ""))
+        super().__init__(f"{where}: {self.problem}" + (f" {remedy}" if remedy else ""))
 
 
 class RunFolderError(CryodrgnError):
@@ -51,3 +53,10 @@ class RunFolderError(CryodrgnError):
 
 class TrainingError(CryodrgnError):
     """Training cannot start or go on with these settings and particles."""
+
+
+def _shown(text: str) -> str:
+    """Text that can be printed: what a file holds may be no text, or go on for ever."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -52,7 +52,7 @@ def test_ctf_is_relions(parameters: CTFParameters) -> None:
     assert values.shape == (4, len(lattice))
     for i in range(4):
         expected = relion_ctf(parameters, i, lattice.k.double().numpy())
-        np.testing.assert_allclose(values[i], expected, atol=5e-4)
+        np.testing.assert_allclose(values[i], expected, atol=1e-5)
 
 
 def test_ctf_is_positive_at_low_frequency_without_a_phase_plate() -> None:

@@ -128,7 +128,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ((np.full((4, 3, 3), np.nan), np.zeros((4, 2))), "Row 1 is not finite"),
         ((np.full((4, 3, 3), 1e300), np.zeros((4, 2))), "not finite"),
         ((1, 2, 3), "tuple"),
-        ({"rot": 1}, "rotations"),
+        ({"rot": 1}, "EMPTY_DICT, which plain data do not have"),
         ([[1, 2], [3]], "rotations"),
         ("text", "rotations"),
     ],

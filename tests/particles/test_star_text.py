@@ -42,7 +42,7 @@ def test_blocks_and_values(tmp_path: Path) -> None:
         "rlnEmpty": ("", "nan"),
     }
     again = tmp_path / "b.star"
-    again.write_text(format_star([general, particles]))
+    again.write_bytes(format_star([general, particles]))
     for one, other in zip(read_star_text(again), [general, particles], strict=True):
         assert (one.name, one.columns, one.comments, one.is_loop) == (
             other.name,
@@ -58,7 +58,7 @@ def test_bytes_that_are_no_utf8_survive(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbfdata_\r\nloop_\r\n_a\r\n_b\r\nM\xfcller.mrc 1\r\n")
     (block,) = read_star_text(path)
     assert block.values(["b"]) == {"b": ("1",)}
-    assert b"M\xfcller.mrc 1\n" in format_star([block]).encode("utf-8", "surrogateescape")
+    assert b"M\xfcller.mrc 1\n" in format_star([block])
 
 
 @pytest.mark.parametrize(

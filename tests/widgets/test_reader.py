@@ -20,7 +20,8 @@ def add(viewer: ViewerModel, layer: tuple) -> object:
 
 @pytest.mark.parametrize(
     ("path", "ours"),
-    [("a.mrc", True), ("a.MRCS", True), ("a.star", True), ("a.map", True), ("a.tif", False)],
+    [("a.mrc", True), ("a.MRCS", True), ("a.star", True), ("a.map", True), ("a.cs", True)]
+    + [("a.tif", False), ("a.txt", False)],
 )
 def test_which_files_are_ours(path, ours):
     assert (get_reader(path) is not None) == ours

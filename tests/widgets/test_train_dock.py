@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,18 +77,31 @@ def test_the_list_of_particles_follows_the_layers(make, particles):
     assert len(dock.form.particles) == 30
 
 
-def test_particles_of_a_file(make, star, tmp_path, notifications):
+def test_particles_of_a_file(make, star, tmp_path, notifications, qtbot):
     dock = make()
 
     dock.form.add_file(star)
+    assert "Reading particles.star" in dock.form.about.text()
+    qtbot.waitUntil(lambda: dock.form.particles is not None)
     dock.form.add_file(tmp_path / "missing.star")
+    qtbot.waitUntil(lambda: bool(notifications))
 
     assert len(dock.form.particles) == 30
+    assert "30 particles" in dock.form.about.text()
     assert dock.form.output.text() == str(star.parent / "particles_run1")
     assert len(notifications) == 1
 
 
-def test_poses_of_the_file_can_only_be_chosen_if_it_has_some(make, particles, star):
+def test_contrast_that_the_file_tells_is_set(make, particles):
+    dock = make()
+    add_particles(dock._viewer, replace(particles, dark=True), "dark")
+    assert dock.form.invert.isChecked()
+    add_particles(dock._viewer, replace(particles, dark=False), "bright")
+    dock.form.source.setCurrentIndex(1)
+    assert not dock.form.invert.isChecked()
+
+
+def test_poses_of_the_file_can_only_be_chosen_if_it_has_some(make, particles, star, qtbot):
     dock = make()
     given = dock.form.poses.findData("given")
     add_particles(dock._viewer, particles)
@@ -95,6 +109,7 @@ def test_poses_of_the_file_can_only_be_chosen_if_it_has_some(make, particles, st
     assert dock.form.poses.model().item(given).isEnabled()
 
     dock.form.add_file(star.parent / "particles.mrcs")
+    qtbot.waitUntil(lambda: dock.form.source.count() == 2)
 
     assert not dock.form.poses.model().item(given).isEnabled()
     assert dock.form.poses.currentData() == "search"

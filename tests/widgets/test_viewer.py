@@ -136,6 +136,7 @@ def test_closing_the_window_ends_what_its_docks_started(
     viewer.window.add_dock_widget(train, name="train")
     viewer.window.add_dock_widget(explorer, name="explorer")
     train.form.add_file(star)
+    qtbot.waitUntil(lambda: train.form.particles is not None)
     train.form.use_folder(tmp_path / "run")
     train.start()
     explorer.open_folder(tmp_path)
@@ -183,7 +184,11 @@ dock = TrainDock(viewer, train)
 viewer.window.add_dock_widget(dock, name="train")
 dock.form.add_file(Path(sys.argv[1]))
 dock.form.use_folder(Path(sys.argv[2]))
-QTimer.singleShot(0, dock.start)
+def begin():
+    if dock.form.particles is None:
+        return QTimer.singleShot(20, begin)
+    dock.start()
+QTimer.singleShot(0, begin)
 def leave():
     if dock.model.fraction != 0.5:
         return

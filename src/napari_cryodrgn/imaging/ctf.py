@@ -104,6 +104,7 @@ class CTF:
         s = k.double() / (box * pixel_size)
         s2 = (s**2).sum(-1)
         angle = torch.atan2(s[:, 1], s[:, 0])
+        self._s2_exact = s2.to(device)
         self._s2 = s2.float().to(device)
         # cos(2(theta - a)) splits into the pixel's and the particle's part: no (N, P) trigonometry.
         self._cos2 = torch.cos(2 * angle).float().to(device)
@@ -117,15 +118,17 @@ class CTF:
         a = torch.deg2rad(column(parameters.defocus_angle))
         w = column(parameters.amplitude_contrast)
         cs = column(parameters.spherical_aberration) * 1e7
-        scale = math.pi * wavelength
+        # In turns. Defocus makes a hundred of them and more, of which only the last fraction
+        # counts: that product is double precision, and the small rest need not be.
+        scale = 0.5 * wavelength
+        self._mean = (scale * 0.5 * (u + v)).to(device)
         self._per_particle = torch.stack(
             [
-                scale * 0.5 * (u + v),
                 scale * 0.5 * (u - v) * torch.cos(2 * a),
                 scale * 0.5 * (u - v) * torch.sin(2 * a),
-                -0.5 * math.pi * cs * wavelength**3,
+                -0.25 * cs * wavelength**3,
                 # sqrt(1-w²) sin(chi) + w cos(chi) = sin(chi + asin w)
-                torch.asin(w) - torch.deg2rad(column(parameters.phase_shift)),
+                torch.asin(w) / math.tau - column(parameters.phase_shift) / 360,
             ],
             dim=1,
         ).to(device, torch.float32)
@@ -135,9 +138,9 @@ class CTF:
     ) -> Float[Tensor, "batch pixels"]:
         """CTF of the particles ``index`` at the first ``n_pixels`` Fourier pixels."""
         p = slice(None, n_pixels)
-        mean, cos_part, sin_part, quartic, offset = (
-            self._per_particle[index].unsqueeze(-1).unbind(1)
-        )
+        cos_part, sin_part, quartic, offset = self._per_particle[index].unsqueeze(-1).unbind(1)
+        turns = self._mean[index].unsqueeze(-1) * self._s2_exact[p]
+        turns = (turns - turns.round()).float()
         s2 = self._s2[p]
-        defocus = mean + cos_part * self._cos2[p] + sin_part * self._sin2[p]
-        return torch.sin((defocus + quartic * s2) * s2 + offset)
+        rest = (cos_part * self._cos2[p] + sin_part * self._sin2[p] + quartic * s2) * s2 + offset
+        return torch.sin(math.tau * (turns + rest))

@@ -1,14 +1,12 @@
 """cryoDRGN's pickles: poses, latents, CTF parameters and indices.
 
-A pickle can run any program when it is loaded. These are read by an unpickler that knows NumPy
-arrays and Python's plain containers and refuses everything else by name.
+A pickle can run any program when it is loaded. These are read by :mod:`.plain_pickle`, which knows
+NumPy arrays and plain containers and refuses everything else.
 """
 
 from __future__ import annotations
 
-import io
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +18,13 @@ from napari_cryodrgn.imaging import CTFParameters
 
 from .files import replacing
 from .particle_set import Poses
-
-# NumPy's own functions for rebuilding arrays, under the names that NumPy 1 and 2 pickle them by.
-_reconstruct: Callable[..., Any] = np.zeros(2)[::2].__reduce__()[0]  # type: ignore[assignment]
-_frombuffer: Callable[..., Any] = np.zeros(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
-_KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
-}
-# What damaged bytes make an unpickler raise.
-_DAMAGE = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, path: Path) -> None:
-        super().__init__(file)
-        self._path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _KNOWN[module, name]
-        except KeyError:
-            raise ParticleFileError(
-                self._path,
-                f"It is not plain data: it would run {module}.{name}. It was refused and nothing "
-                "of it was run.",
-                field=f"{module}.{name}",
-                remedy="Use this file only if you trust its source, in the program that wrote it.",
-            ) from None
+from .plain_pickle import PlainUnpickler
 
 
 def read_pickles(path: Path | str) -> list[Any]:
     """All objects of a file of one or more consecutive pickles of arrays and tuples.
+
+    The arrays cannot be written to. A list of whole numbers comes as an array.
 
     Raises
     ------
@@ -88,15 +46,10 @@ def read_pickles(path: Path | str) -> list[Any]:
             "It is a file of PyTorch, not of arrays.",
             remedy="Weights belong to a run: open its folder.",
         )
-    file = io.BytesIO(raw)
+    unpickler = PlainUnpickler(path, raw)
     objects = []
-    try:
-        while file.tell() < len(raw):
-            objects.append(_ArrayUnpickler(file, path).load())
-    except _DAMAGE as error:
-        raise ParticleFileError(
-            path, f"It is damaged or not a pickle: {error}.", remedy="Copy it again."
-        ) from error
+    while unpickler.at < len(raw):
+        objects.append(unpickler.load())
     if not objects:
         raise ParticleFileError(path, "It is empty.", remedy="Copy it again.")
     return objects
@@ -151,8 +104,8 @@ def write_poses(path: Path | str, rotations: ArrayLike, shifts: ArrayLike, box: 
     ParticleFileError
         If the shapes do not fit, or the file cannot be written.
     """
-    r = _floats(path, rotations, "rotations", (-1, 3, 3))
-    t = _floats(path, shifts, "shifts", (len(r), 2))
+    r = _floats(path, np.asarray(rotations), "rotations", (-1, 3, 3))
+    t = _floats(path, np.asarray(shifts), "shifts", (len(r), 2))
     _dump(path, (r, -t / np.float32(box)))
 
 
@@ -181,8 +134,8 @@ def write_latents(path: Path | str, mu: ArrayLike, logvar: ArrayLike) -> None:
     ParticleFileError
         If the shapes do not fit, or the file cannot be written.
     """
-    means = _floats(path, mu, "mu", (-1, -1))
-    _dump(path, means, _floats(path, logvar, "logvar", means.shape))
+    means = _floats(path, np.asarray(mu), "mu", (-1, -1))
+    _dump(path, means, _floats(path, np.asarray(logvar), "logvar", means.shape))
 
 
 def read_ctf(path: Path | str) -> tuple[CTFParameters, int, float]:
@@ -208,10 +161,44 @@ def read_indices(path: Path | str) -> NDArray[np.intp]:
         If the file does not hold whole numbers.
     """
     found = read_pickles(path)[0]
-    index = np.asarray(found) if isinstance(found, (np.ndarray, list)) else None
-    if index is None or index.ndim != 1 or index.dtype.kind not in "iu":
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu":
         raise _wrong(path, "indices", "a row of whole numbers", found)
-    return index.astype(np.intp)
+    return found.astype(np.intp)
+
+
+def write_ctf(path: Path | str, ctf: CTFParameters, box: int, pixel_size: float) -> None:
+    """Write CTF parameters of N particles as cryoDRGN reads them, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of the file; replaced if present.
+    ctf
+        Of N particles.
+    box
+        Of their images in pixels.
+    pixel_size
+        In Å.
+
+    Raises
+    ------
+    ParticleFileError
+        If a value is not finite, or the file cannot be written.
+    """
+    n = len(ctf)
+    columns = [np.full(n, float(box)), np.full(n, pixel_size), *vars(ctf).values()]
+    _dump(path, _floats(path, np.stack(columns, axis=1), "ctf", (n, 9)))
+
+
+def write_indices(path: Path | str, indices: NDArray[np.intp]) -> None:
+    """Write a selection, positions (n,) in the original stack from 0, whole or not at all.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written.
+    """
+    _dump(path, np.asarray(indices, np.int64))
 
 
 def _dump(path: Path | str, *objects: Any) -> None:
@@ -223,17 +210,17 @@ def _dump(path: Path | str, *objects: Any) -> None:
 def _floats(path: Path | str, value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """``value`` as finite float32; -1 in ``shape`` stands for any length."""
     wanted = "(" + ", ".join("N" if n < 0 else str(n) for n in shape) + ")"
-    try:
-        array = np.asarray(value)
-    except ValueError:  # a list of unlike things
-        raise _wrong(path, name, f"numbers of shape {wanted}", value) from None
-    fits = array.ndim == len(shape) and all(
-        n < 0 or n == m for n, m in zip(shape, array.shape, strict=True)
+    # Nothing but arrays: a list that holds itself many times over is small until it is made one.
+    fits = (
+        isinstance(value, np.ndarray)
+        and value.dtype.kind in "fiu"
+        and value.ndim == len(shape)
+        and all(n < 0 or n == m for n, m in zip(shape, value.shape, strict=True))
     )
-    if array.dtype.kind not in "fiu" or not fits:
+    if not fits:
         raise _wrong(path, name, f"numbers of shape {wanted}", value)
-    with np.errstate(over="ignore"):
-        numbers = np.array(array, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.array(value, np.float32)
     if not np.isfinite(numbers).all():
         bad = int(np.flatnonzero(~np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1))[0])
         raise ParticleFileError(

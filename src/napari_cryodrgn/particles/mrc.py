@@ -34,6 +34,7 @@ _WORDS = [
     ("space_group", "i4", 88),
     ("extended", "i4", 92),
     ("version", "i4", 108),
+    ("origin_xyz", "3f4", 196),
     ("name", "S4", 208),
     ("stamp", "4u1", 212),
     ("rms", "f4", 216),

@@ -16,7 +16,12 @@ from .files import replacing
 from .mrc import HEADER, HEADER_BYTES
 
 
-def write_volume(path: Path | str, data: NDArray[Any], pixel_size: float | None) -> None:
+def write_volume(
+    path: Path | str,
+    data: NDArray[Any],
+    pixel_size: float | None,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> None:
     """Write a volume (z, y, x) as float32, whole or not at all.
 
     Parameters
@@ -27,6 +32,8 @@ def write_volume(path: Path | str, data: NDArray[Any], pixel_size: float | None)
         Densities, shape (z, y, x).
     pixel_size
         Å per voxel; None leaves it unknown.
+    origin
+        Where the first voxel is, (x, y, z) in Å.
 
     Raises
     ------
@@ -36,9 +43,9 @@ def write_volume(path: Path | str, data: NDArray[Any], pixel_size: float | None)
     volume = np.ascontiguousarray(data, dtype="<f4")
     if volume.ndim != 3 or not volume.size:
         raise ParticleFileError(path, f"A volume has axes (z, y, x), but this is {volume.shape}.")
-    statistics = _Statistics()
+    statistics = Statistics()
     statistics.add(volume)
-    header = _header_bytes(volume.shape, volume.shape[0], pixel_size, 1, statistics)
+    header = header_bytes(volume.shape, volume.shape[0], pixel_size, 1, statistics, origin)
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         file.write(volume.data)
@@ -67,7 +74,7 @@ class StackWriter:
         self.box = box
         self.pixel_size = pixel_size
         self.written = 0
-        self._statistics = _Statistics()
+        self._statistics = Statistics()
         self._resources = ExitStack()
 
     def __enter__(self) -> StackWriter:
@@ -111,16 +118,17 @@ class StackWriter:
                 raise ParticleFileError(self.path, "No image was written to it.")
             shape = (self.written, self.box, self.box)
             self._file.seek(0)
-            self._file.write(_header_bytes(shape, 1, self.pixel_size, 0, self._statistics))
+            self._file.write(header_bytes(shape, 1, self.pixel_size, 0, self._statistics))
 
 
-class _Statistics:
+class Statistics:
     """Running extrema, mean and deviation for the header."""
 
     def __init__(self) -> None:
         self.low, self.high, self.total, self.squares, self.count = np.inf, -np.inf, 0.0, 0.0, 0
 
     def add(self, values: NDArray[np.float32]) -> None:
+        """Take in some values."""
         if not values.size:
             return
         self.low = min(self.low, float(values.min()))
@@ -131,20 +139,24 @@ class _Statistics:
 
     @property
     def mean(self) -> float:
+        """Of all values so far."""
         return self.total / self.count
 
     @property
     def deviation(self) -> float:
+        """Standard deviation of all values so far."""
         return float(np.sqrt(max(self.squares / self.count - self.mean**2, 0.0)))
 
 
-def _header_bytes(
+def header_bytes(
     shape: tuple[int, ...],
     sections: int,
     pixel_size: float | None,
     space_group: int,
-    statistics: _Statistics,
+    statistics: Statistics,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> bytes:
+    """Header of a file of ``shape`` (sections, rows, columns) with ``sections`` in each cell."""
     nz, ny, nx = shape
     header = np.zeros((), HEADER.newbyteorder("<"))
     header["shape_xyz"] = nx, ny, nz
@@ -156,6 +168,7 @@ def _header_bytes(
     header["extrema"] = statistics.low, statistics.high, statistics.mean
     header["space_group"] = space_group
     header["version"] = 20140
+    header["origin_xyz"] = origin
     header["name"] = b"MAP "
     header["stamp"] = 0x44, 0x44, 0, 0
     header["rms"] = statistics.deviation

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,8 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from napari_cryodrgn.errors import CryodrgnError
 from napari_cryodrgn.imaging import CTFParameters
 
+from .cs_table import CsTable
+from .description import facts
 from .image_stack import ImageStack, as_index
-from .star_text import StarBlock
+from .origin import Origin
+from .tables import ParticleTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,48 +26,9 @@ class Poses:
     shifts: NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class ParticleTable:
-    """A RELION STAR file as read: all its blocks and columns, as text.
-
-    Attributes
-    ----------
-    path
-        The file.
-    version
-        ``"3.0"`` (one table) or ``"3.1"`` (optics groups in a table of their own; also 4 and 5).
-    blocks
-        All blocks in the order of the file.
-    particles
-        The block with a row per particle.
-    optics
-        The block of optics groups, None in 3.0.
-    """
-
-    path: Path
-    version: Literal["3.0", "3.1"]
-    blocks: tuple[StarBlock, ...] = field(repr=False)
-    particles: StarBlock
-    optics: StarBlock | None
-
-    def __len__(self) -> int:
-        return len(self.particles)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the particles' columns, without the leading underscore."""
-        return self.particles.columns
-
-    def column(self, name: str, rows: ArrayLike | slice = slice(None)) -> list[str]:
-        """Text of one of the particles' columns, for some rows.
-
-        Raises
-        ------
-        ParticleFileError
-            If there is no such column.
-        """
-        values = self.particles.values([name])[name]
-        return [values[i] for i in as_index(rows, len(values))]
+_PER_PARTICLE = (
+    "ctf", "rotations", "shifts", "rows", "half_sets", "optics_groups", "origin"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,7 +42,8 @@ class ParticleSet:
     pixel_size
         Å per pixel, None if no file says.
     ctf
-        Parameters of N particles, None if no file has them.
+        Parameters of N particles, None if no file has them. Optics groups whose pixel sizes differ
+        a little have theirs stated for ``pixel_size``, so that each keeps its own CTF.
     rotations
         (N, 3, 3) float32, object to image; None without poses.
     shifts
@@ -88,9 +52,18 @@ class ParticleSet:
     source
         The file that was read.
     table
-        The STAR file's whole table, None for a bare stack.
+        The whole table of a STAR or .cs file, None for bare stacks.
     rows
-        (N,) row of each particle in ``table``, or image in the stack, from 0.
+        (N,) row of each particle in ``table``, or image in the stack or list of stacks, from 0.
+    half_sets
+        (N,) the half, 1 or 2, that each particle was refined in; None if no file says.
+    optics_groups
+        (N,) number of each particle's optics group, from 0; None if no file says.
+    dark
+        Whether the file calls the particles dark on light, so that the images have to be inverted
+        (cryoSPARC's ``blob/sign``); None if it does not say.
+    origin
+        What the particles were before they were preprocessed; None if they were not.
     """
 
     images: ImageStack
@@ -99,11 +72,15 @@ class ParticleSet:
     rotations: NDArray[np.float32] | None
     shifts: NDArray[np.float32] | None
     source: Path
-    table: ParticleTable | None
+    table: ParticleTable | CsTable | None
     rows: NDArray[np.intp]
+    half_sets: NDArray[np.int8] | None = None
+    optics_groups: NDArray[np.intp] | None = None
+    dark: bool | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ctf", "rotations", "shifts", "rows"):
+        for name in _PER_PARTICLE:
             value = getattr(self, name)
             if value is not None and len(value) != len(self.images):
                 raise ValueError(f"{len(self.images)} images, but {name} for {len(value)}")
@@ -149,6 +126,9 @@ class ParticleSet:
             rotations=None if self.rotations is None else self.rotations[index],
             shifts=None if self.shifts is None else self.shifts[index],
             rows=self.rows[index],
+            half_sets=None if self.half_sets is None else self.half_sets[index],
+            optics_groups=None if self.optics_groups is None else self.optics_groups[index],
+            origin=None if self.origin is None else self.origin.select(index),
         )
 
     def with_poses(self, rotations: ArrayLike, shifts: ArrayLike | None = None) -> ParticleSet:
@@ -179,29 +159,22 @@ class ParticleSet:
 
     def describe(self) -> dict[str, str]:
         """What a person wants to know at a glance, as label and text."""
-        table = f"RELION STAR, version {self.table.version}" if self.table else "MRC stack"
-        size = self.pixel_size
+        known = facts(
+            self.source,
+            self.table,
+            len(self),
+            self.box,
+            self.pixel_size,
+            self.ctf,
+            self.has_poses,
+            self.optics_groups,
+            self.half_sets,
+            self.dark,
+        )
         used = [self.images.files[i] for i in np.unique(self.images.file_index)]
         gigabytes = sum(file.nbytes for file in used) / 1e9
         files = "1 file" if len(used) == 1 else f"{len(used)} files"
-        edge = f"{self.box} px"
-        return {
-            "File": str(self.source),
-            "Format": table,
-            "Particles": f"{len(self):,}",
-            "Box": edge if size is None else f"{edge} ({self.box * size:.1f} Å)",
-            "Pixel size": "unknown" if size is None else f"{size:.4g} Å",
-            "CTF": _describe_ctf(self.ctf),
-            "Poses": "given" if self.has_poses else "none",
-            "Stacks": f"{files}, {gigabytes:.3g} GB",
-        }
-
-
-def _describe_ctf(ctf: CTFParameters | None) -> str:
-    if ctf is None:
-        return "none"
-    if not len(ctf):
-        return "given"
-    mean = (ctf.defocus_u + ctf.defocus_v) / 2e4
-    voltages = ", ".join(f"{v:g}" for v in np.unique(ctf.voltage))
-    return f"defocus {mean.min():.2f} to {mean.max():.2f} µm, {voltages} kV"
+        known["Stacks"] = f"{files}, {gigabytes:.3g} GB"
+        if self.origin is not None:
+            known["Made from"] = f"{self.origin.path}, box {self.origin.box} px"
+        return known

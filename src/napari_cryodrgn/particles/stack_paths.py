@@ -1,4 +1,4 @@
-"""Where the stacks named in a STAR file are."""
+"""Where the stacks named in a file are."""
 
 from __future__ import annotations
 
@@ -7,58 +7,78 @@ from pathlib import Path
 
 from napari_cryodrgn.errors import ParticleFileError
 
+# Of the places tried, an error shows so many of the first and of the last.
+_SHOWN = 4
 
-def find_stack(name: str, star: Path, data_folder: Path | None = None) -> Path:
-    """Find the stack that a STAR file calls ``name``.
 
-    RELION's paths are relative to its project folder, often some levels above the STAR file:
-    looked up beside the file, then in each folder above, then in ``data_folder`` by the whole
-    path and by the file's name alone.
+def find_stack(
+    name: str, source: Path, data_folder: Path | None = None, field: str | None = "rlnImageName"
+) -> Path:
+    """Find the stack that a file calls ``name``.
+
+    RELION's and cryoSPARC's paths are relative to the project folder, often some levels above the
+    file: looked up beside the file, then in each folder above, then in ``data_folder`` by the
+    whole path, by its last parts and by the file's name alone.
+
+    Parameters
+    ----------
+    name
+        As written, with forward slashes.
+    source
+        The file that names it.
+    data_folder
+        Where else to look.
+    field
+        Column of the file that has the name, for the error.
 
     Raises
     ------
     ParticleFileError
         If it is in none of these places; the message lists them.
     """
-    tried = candidates(name, star, data_folder)
+    tried = candidates(name, source, data_folder)
     for candidate in tried:
         if os.path.isfile(candidate):
             return candidate
-    places = "\n  ".join(str(candidate) for candidate in tried)
+    places = [str(candidate) for candidate in tried]
+    if len(places) > 2 * _SHOWN + 1:
+        between = f"... and {len(places) - 2 * _SHOWN} places between these"
+        places = [*places[:_SHOWN], between, *places[-_SHOWN:]]
     raise ParticleFileError(
-        star,
-        f"The stack {name} is not there. Tried:\n  {places}\n",
-        field="rlnImageName",
-        remedy="Name the folder of the stacks as the data folder, or put the STAR file back "
-        "into its RELION project.",
+        source,
+        f"The stack {name} is not there. Tried:\n  " + "\n  ".join(places) + "\n",
+        field=field,
+        remedy=f"Name the folder of the stacks as the data folder, or put {source.name} back "
+        "into its project.",
     )
 
 
-def candidates(name: str, star: Path, data_folder: Path | None = None) -> list[Path]:
+def candidates(name: str, source: Path, data_folder: Path | None = None) -> list[Path]:
     """Places where a stack may be, best first."""
     path = Path(name)
     if path.is_absolute():
         places = [path]
     else:
-        folder = star.absolute().parent
+        folder = source.absolute().parent
         places = [above / path for above in (folder, *folder.parents)]
     if data_folder is not None:
         data_folder = Path(data_folder).absolute()
-        places += [data_folder / path.relative_to(path.anchor), data_folder / path.name]
+        parts = path.relative_to(path.anchor).parts
+        places += [data_folder.joinpath(*parts[i:]) for i in range(len(parts))]
     return list(dict.fromkeys(places))
 
 
-def name_from(star: Path, name: str | None, stack: Path) -> str:
-    """What a STAR file at ``star`` must call a stack for it to be found.
+def name_from(source: Path, name: str | None, stack: Path) -> str:
+    """What a file at ``source`` must call a stack for it to be found.
 
     ``name``, the name so far, is kept if it still leads to the same file. Else the path is
-    relative to the STAR file's folder, or absolute if the two have no folder in common.
+    relative to that file's folder, or absolute if the two have no folder in common.
     """
     if name is not None:
-        found = next((p for p in candidates(name, star) if os.path.isfile(p)), None)
+        found = next((p for p in candidates(name, source) if os.path.isfile(p)), None)
         if found is not None and found.samefile(stack):
             return name
-    stack, folder = stack.resolve(), star.absolute().parent.resolve()
+    stack, folder = stack.resolve(), source.absolute().parent.resolve()
     try:
         common = os.path.commonpath([stack, folder])
     except ValueError:  # two drives

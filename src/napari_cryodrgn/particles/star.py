@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,58 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_cryodrgn.errors import ParticleFileError
-from napari_cryodrgn.imaging import CTFParameters
 
-from .image_stack import ImageStack
-from .mrc import open_stack
-from .particle_set import ParticleSet, ParticleTable, Poses
-from .stack_paths import find_stack
+from .listed import ListedParticles
+from .origin import read_origin
+from .particle_set import ParticleSet
 from .star_columns import (
+    BOX,
     IMAGE_NAME,
     StarColumns,
     ctf_parameters,
     declared_box,
+    half_sets,
+    optics_groups,
     pixel_sizes,
     poses,
 )
 from .star_text import read_star_text
+from .tables import ParticleTable
+
+# Of a number of 64 bits.
+_MOST_DIGITS = 18
+# Few, so that their parts are gone before the next are made.
+_NAMES_AT_ONCE = 1 << 14
 
 
-@dataclass(frozen=True, eq=False)
-class StarParticles:
-    """What a STAR file says of its N particles, before any stack is looked for.
-
-    Attributes
-    ----------
-    table
-        The file as read.
-    stacks
-        Names of the stack files, each once, as written.
-    stack_index
-        Which of them holds each image, (N,).
-    image_index
-        Where in it, from 0, (N,).
-    pixel_size
-        Å per pixel, None if not given.
-    box
-        In pixels, None if not given.
-    ctf
-        Parameters of N particles, None if not given.
-    poses
-        Of N particles, None if not given.
-    """
-
-    table: ParticleTable
-    stacks: tuple[str, ...]
-    stack_index: NDArray[np.intp]
-    image_index: NDArray[np.intp]
-    pixel_size: float | None
-    box: int | None
-    ctf: CTFParameters | None
-    poses: Poses | None
-
-
-def read_table(path: Path | str, amplitude_contrast: float | None = None) -> StarParticles:
+def read_table(
+    path: Path | str, amplitude_contrast: float | None = None
+) -> ListedParticles[ParticleTable]:
     """Read a STAR file without its stacks.
 
     Parameters
@@ -80,15 +56,18 @@ def read_table(path: Path | str, amplitude_contrast: float | None = None) -> Sta
     columns = StarColumns(table)
     stacks, stack_index, image_index = _image_names(table.path, columns.text(IMAGE_NAME))
     sizes = pixel_sizes(columns)
-    return StarParticles(
-        table,
-        stacks,
-        stack_index,
-        image_index,
-        None if sizes is None else float(np.median(sizes)),
-        declared_box(columns),
-        ctf_parameters(columns, amplitude_contrast),
-        poses(columns, sizes),
+    return ListedParticles(
+        table=table,
+        stacks=stacks,
+        stack_index=stack_index,
+        image_index=image_index,
+        fields=(IMAGE_NAME, BOX),
+        pixel_size=None if sizes is None else float(np.median(sizes)),
+        box=declared_box(columns),
+        ctf=ctf_parameters(columns, amplitude_contrast, sizes),
+        poses=poses(columns, sizes),
+        half_sets=half_sets(columns),
+        optics_groups=optics_groups(columns),
     )
 
 
@@ -111,28 +90,11 @@ def read_star(
     ParticleFileError
         As :func:`read_table`, or if a stack is missing or does not fit the table.
     """
-    star = read_table(path, amplitude_contrast)
-    source = star.table.path
-    # Two names may lead to one file: each is opened once.
-    paths = [find_stack(name, source, data_folder) for name in star.stacks]
-    files = {found: open_stack(found) for found in dict.fromkeys(paths)}
-    order = {found: i for i, found in enumerate(files)}
-    file_index = np.array([order[found] for found in paths], np.intp)[star.stack_index]
-    images = ImageStack(tuple(files.values()), file_index, star.image_index)
-    _check_stacks(star, images)
-    pixel_size = star.pixel_size
-    if pixel_size is None:
-        pixel_size = images.files[0].pixel_size
-    return ParticleSet(
-        images=images,
-        pixel_size=pixel_size,
-        ctf=star.ctf,
-        rotations=None if star.poses is None else star.poses.rotations,
-        shifts=None if star.poses is None else star.poses.shifts,
-        source=source,
-        table=star.table,
-        rows=np.arange(len(images)),
-    )
+    particles = read_table(path, amplitude_contrast).open(data_folder)
+    origin = read_origin(particles.source)
+    # One of another length is of a table that stood here before.
+    known = origin is not None and len(origin) == len(particles)
+    return replace(particles, origin=origin) if known else particles
 
 
 def _table(path: Path) -> ParticleTable:
@@ -162,54 +124,29 @@ def _table(path: Path) -> ParticleTable:
 
 
 def _image_names(
-    path: Path, names: tuple[str, ...]
+    path: Path, names: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.intp], NDArray[np.intp]]:
     """Stack names, and each row's stack and image in it, of INDEX@PATH."""
     stacks: dict[str, int] = {}
-    stack_index, image_index = [], []
-    for row, name in enumerate(names, 1):
-        number, at, stack = name.partition("@")
-        if not at or not stack or not number.isdecimal() or int(number) < 1:
-            raise ParticleFileError(
-                path,
-                f"{name!r} in row {row} is not of the form INDEX@PATH, with images counted from 1.",
-                field=IMAGE_NAME,
-                remedy="Export the particles as stacks (.mrcs).",
-            )
-        stack_index.append(stacks.setdefault(stack, len(stacks)))
-        image_index.append(int(number) - 1)
-    return tuple(stacks), np.array(stack_index, np.intp), np.array(image_index, np.intp)
+    stack_index, image_index = np.empty((2, len(names)), np.intp)
+    for first in range(0, len(names), _NAMES_AT_ONCE):
+        pairs = [name.partition("@") for name in names[first : first + _NAMES_AT_ONCE]]
+        for row, (number, _, stack) in enumerate(pairs, first):
+            if not (number.isdecimal() and stack and len(number) <= _MOST_DIGITS):
+                raise _no_image(path, names[row], row)
+        some = slice(first, first + len(pairs))
+        image_index[some] = [int(number) for number, _, _ in pairs]
+        stack_index[some] = [stacks.setdefault(stack, len(stacks)) for _, _, stack in pairs]
+    if (image_index < 1).any():
+        row = int(np.argmin(image_index))
+        raise _no_image(path, names[row], row)
+    return tuple(stacks), stack_index, image_index - 1
 
 
-def _check_stacks(star: StarParticles, images: ImageStack) -> None:
-    path = star.table.path
-    first = images.files[0]
-    for file in images.files:
-        if file.box != first.box:
-            raise ParticleFileError(
-                path,
-                f"Images of two sizes: {first.path} has {first.box} pixels, {file.path} has "
-                f"{file.box}.",
-                field=IMAGE_NAME,
-                remedy="Extract all particles again in one box, or keep those of one size.",
-            )
-    if star.box is not None and star.box != first.box:
-        raise ParticleFileError(
-            path,
-            f"The table says images of {star.box} pixels, but {first.path} has {first.box}.",
-            field="rlnImageSize",
-            remedy="The stack was rescaled or cropped after the table was written: use the table "
-            "that belongs to it, or correct its box and pixel size.",
-        )
-    lengths = np.array([len(file) for file in images.files])[images.file_index]
-    beyond = images.image_index >= lengths
-    if beyond.any():
-        row = int(np.argmax(beyond))
-        file = images.files[images.file_index[row]]
-        raise ParticleFileError(
-            path,
-            f"Row {row + 1} asks for image {images.image_index[row] + 1}, but {file.path} has "
-            f"{len(file)}.",
-            field=IMAGE_NAME,
-            remedy="Use the stack that belongs to the table; this one may be cut short.",
-        )
+def _no_image(path: Path, name: str, row: int) -> ParticleFileError:
+    return ParticleFileError(
+        path,
+        f"{name!r} in row {row + 1} is not of the form INDEX@PATH, with images counted from 1.",
+        field=IMAGE_NAME,
+        remedy="Export the particles as stacks (.mrcs).",
+    )

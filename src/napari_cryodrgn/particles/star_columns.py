@@ -16,7 +16,9 @@ from napari_cryodrgn.errors import ParticleFileError
 from napari_cryodrgn.imaging import CTFParameters
 
 from .euler import rotations_from_euler
-from .particle_set import ParticleTable, Poses
+from .optics import common_pixel_size, ctf_at
+from .particle_set import Poses
+from .tables import ParticleTable
 
 IMAGE_NAME = "rlnImageName"
 GROUP = "rlnOpticsGroup"
@@ -34,9 +36,9 @@ CTF = (
     "rlnPhaseShift",
 )
 _PIXEL_SIZE = ("rlnImagePixelSize", "rlnDetectorPixelSize", "rlnMagnification", "rlnPixelSize")
-_SIZE = "rlnImageSize"
-# Relative; sizes written with few digits differ by this much and mean the same.
-_SAME_PIXEL_SIZE = 1e-4
+BOX = "rlnImageSize"
+_TEXT = (IMAGE_NAME, GROUP)
+HALF = "rlnRandomSubset"
 _REMEDIES = {
     "rlnAmplitudeContrast": "Add the column, or give the amplitude contrast when reading; 0.1 is "
     "usual for protein in ice.",
@@ -55,27 +57,41 @@ class StarColumns:
         self.n = len(table)
         self.version = table.version
         groups = (ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXELS, CTF, _PIXEL_SIZE)
-        wanted = [IMAGE_NAME, GROUP, _SIZE, *chain.from_iterable(groups)]
+        wanted = [IMAGE_NAME, GROUP, BOX, HALF, *chain.from_iterable(groups)]
         own = [name for name in wanted if name in table.columns]
-        self._own = table.particles.values(own)
+        in_words = [name for name in own if name in _TEXT]
+        in_numbers = [name for name in own if name not in _TEXT]
+        self._table = table
+        self._own, self._numbers = table.particles.parse(in_words, in_numbers)
         self._shared: dict[str, tuple[str, ...]] = {}
-        self._group: NDArray[np.intp] = np.zeros(self.n, np.intp)
+        self.group: NDArray[np.intp] = np.zeros(self.n, np.intp)
         if table.optics is not None:
             names = [name for name in wanted if name in table.optics.columns]
             self._shared = table.optics.values(names)
             self._join(len(table.optics))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._own or name in self._shared
+        return name in self._own or name in self._numbers or name in self._shared
 
-    def text(self, name: str) -> tuple[str, ...]:
+    def text(self, name: str) -> Sequence[str]:
         """A particle column as text."""
         return self._own[name]
 
+    def as_written(
+        self, names: Sequence[str], rows: NDArray[np.intp]
+    ) -> dict[str, tuple[str, ...]]:
+        """Text of particle columns in some rows."""
+        return self._table.particles.edited(rows, {}).values(names) if names else {}
+
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column as finite numbers, shape (N,)."""
-        if name in self._own:
-            return self._parse(name, self._own[name], range(self.n), "Row")
+        if name in self._numbers:
+            values = self._numbers[name]
+            if not np.isfinite(values).all():
+                row = int(np.argmin(np.isfinite(values)))
+                text = self._table.column(name, [row])[0]
+                raise self._bad(name, text, f"Row {row + 1}")
+            return values.copy()
         if name not in self._shared:
             raise ParticleFileError(
                 self.path,
@@ -84,29 +100,19 @@ class StarColumns:
                 remedy=_REMEDIES.get(name, "Export the particles again with this column."),
             )
         shared = self._shared[name]
-        used = np.unique(self._group)
         values = np.full(len(shared), np.nan)
-        values[used] = self._parse(name, [shared[i] for i in used], used, "Table data_optics, row")
-        return values[self._group]
+        # A group without particles may say what it likes.
+        for group in np.unique(self.group).tolist():
+            values[group] = _number(shared[group])
+            if not np.isfinite(values[group]):
+                raise self._bad(name, shared[group], f"Table data_optics, row {group + 1}")
+        return values[self.group]
 
-    def _parse(
-        self, name: str, text: Sequence[str], rows: Sequence[int] | NDArray[np.intp], where: str
-    ) -> NDArray[np.float64]:
-        try:
-            values = np.array(text, np.float64)
-        except ValueError:
-            bad = next((i for i, value in enumerate(text) if not _is_number(value)), 0)
-            raise self._bad(name, text[bad], rows[bad], where, "not a number") from None
-        finite = np.isfinite(values)
-        if not finite.all():
-            bad = int(np.argmin(finite))
-            raise self._bad(name, text[bad], rows[bad], where, "not a finite number")
-        return values
-
-    def _bad(self, name: str, value: str, row: int, where: str, what: str) -> ParticleFileError:
+    def _bad(self, name: str, value: str, where: str) -> ParticleFileError:
+        what = "a number" if np.isnan(_number(value)) and value.lower() != "nan" else "finite"
         return ParticleFileError(
             self.path,
-            f"{where} {row + 1}: {value!r} is {what}.",
+            f"{where}: {value!r} is not {what}.",
             field=name,
             remedy="Remove the particle or mend the value.",
         )
@@ -140,7 +146,7 @@ class StarColumns:
                 field=GROUP,
                 remedy="Export the particles again, or add the group to data_optics.",
             )
-        self._group = group
+        self.group = group
 
 
 def pixel_sizes(columns: StarColumns) -> NDArray[np.float64] | None:
@@ -157,40 +163,41 @@ def pixel_sizes(columns: StarColumns) -> NDArray[np.float64] | None:
         name, sizes = "rlnPixelSize", columns.numbers("rlnPixelSize")
     else:
         return None
-    _check(columns, name, sizes, sizes > 0, "a pixel size must be positive")
-    low, high = float(sizes.min()), float(sizes.max())
-    if high - low > _SAME_PIXEL_SIZE * high:
-        raise ParticleFileError(
-            columns.path,
-            f"Pixel sizes from {low:g} to {high:g} Å are mixed.",
-            field=name,
-            remedy="Extract all particles again at one pixel size, or keep only the optics groups "
-            "that share one.",
-        )
+    common_pixel_size(columns.path, name, sizes)
     return sizes
 
 
 def declared_box(columns: StarColumns) -> int | None:
     """Box in pixels that the table states, None if it does not."""
-    if _SIZE not in columns:
+    if BOX not in columns:
         return None
-    sizes = np.unique(columns.numbers(_SIZE))
+    sizes = np.unique(columns.numbers(BOX))
     if len(sizes) > 1:
         raise ParticleFileError(
             columns.path,
             f"Images of {', '.join(f'{s:g}' for s in sizes)} pixels are mixed.",
-            field=_SIZE,
+            field=BOX,
             remedy="Extract all particles again in one box, or keep one optics group.",
         )
     return int(sizes[0])
 
 
 def ctf_parameters(
-    columns: StarColumns, amplitude_contrast: float | None = None
+    columns: StarColumns,
+    amplitude_contrast: float | None = None,
+    sizes: NDArray[np.float64] | None = None,
 ) -> CTFParameters | None:
     """CTF parameters, None if there is no defocus.
 
-    ``amplitude_contrast`` stands in where the table has none; a phase shift is 0 unless given.
+    Parameters
+    ----------
+    columns
+        Of the table.
+    amplitude_contrast
+        Stands in where the table has none; a phase shift is 0 unless given.
+    sizes
+        Å per pixel (N,). Where they differ, the parameters are those that give each particle's
+        own CTF at their median.
     """
     if not any(name in columns for name in CTF[:3]):
         return None
@@ -205,7 +212,21 @@ def ctf_parameters(
     _check(columns, "rlnVoltage", voltage, voltage > 0, "a voltage must be positive")
     within = (contrast >= 0) & (contrast <= 1)
     _check(columns, "rlnAmplitudeContrast", contrast, within, "it must be between 0 and 1")
-    return CTFParameters(*[values[name] for name in CTF])
+    ctf = CTFParameters(*[values[name] for name in CTF])
+    return ctf if sizes is None else ctf_at(ctf, sizes, float(np.median(sizes)))
+
+
+def half_sets(columns: StarColumns) -> NDArray[np.int8] | None:
+    """Half (1 or 2) of each particle (N,), None if the table does not say."""
+    if HALF not in columns:
+        return None
+    halves = columns.numbers(HALF)
+    return halves.astype(np.int8) if np.isin(halves, (1, 2)).all() else None
+
+
+def optics_groups(columns: StarColumns) -> NDArray[np.intp] | None:
+    """Row of each particle's group in the table of optics groups (N,), None if there is none."""
+    return columns.group if columns.version == "3.1" else None
 
 
 def poses(columns: StarColumns, sizes: NDArray[np.float64] | None) -> Poses | None:
@@ -227,21 +248,23 @@ def poses(columns: StarColumns, sizes: NDArray[np.float64] | None) -> Poses | No
     # Either column of a pair is enough to tell the unit; the other is then asked for by name.
     in_angstrom = any(name in columns for name in ORIGINS_ANGSTROM)
     in_pixels = any(name in columns for name in ORIGINS_PIXELS)
-    if in_angstrom or (not in_pixels and columns.version == "3.1"):
-        origins = np.stack([columns.numbers(name) for name in ORIGINS_ANGSTROM], axis=-1)
-        if sizes is None:
-            raise ParticleFileError(
-                columns.path,
-                "Origins are in Å, but no pixel size is given.",
-                field="rlnImagePixelSize",
-                remedy="Add the column to data_optics.",
-            )
-        origins /= sizes[:, None]
-    else:
-        origins = np.stack([columns.numbers(name) for name in ORIGINS_PIXELS], axis=-1)
+    angstrom = in_angstrom or (not in_pixels and columns.version == "3.1")
+    names = ORIGINS_ANGSTROM if angstrom else ORIGINS_PIXELS
+    origins = np.stack([columns.numbers(name) for name in names], axis=-1)
+    if angstrom and sizes is None:
+        raise ParticleFileError(
+            columns.path,
+            "Origins are in Å, but no pixel size is given.",
+            field="rlnImagePixelSize",
+            remedy="Add the column to data_optics.",
+        )
     # An origin is the shift that centres the particle; it lies at the opposite.
-    shifts = -origins
-    return Poses(rotations_from_euler(angles).astype(np.float32), shifts.astype(np.float32))
+    with np.errstate(over="ignore"):
+        unit = sizes[:, None] if angstrom and sizes is not None else 1.0
+        shifts = (-origins / unit).astype(np.float32)
+    for name, values, good in zip(names, origins.T, np.isfinite(shifts).T, strict=True):
+        _check(columns, name, values, good, "it lies in no image")
+    return Poses(rotations_from_euler(angles).astype(np.float32), shifts)
 
 
 def _check(
@@ -261,9 +284,8 @@ def _check(
         )
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return np.nan

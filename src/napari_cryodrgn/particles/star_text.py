@@ -6,16 +6,23 @@ RELION's values go back into new files, so nothing here turns a number into a fl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_cryodrgn.errors import ParticleFileError
 
-# A quote counts where a value begins, and ends only before white space: o'brien needs none.
-_TOKEN = re.compile(r""""[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|\S+""")
+from .star_lines import trimmed_lines
+from .star_rows import RaggedRowError, StarRows, decode, encode, split_line
+
 _REMEDY = "Check that it is a complete STAR file; RELION's own tools write valid ones."
+# Positions of lines take memory: more than so many must have so many bytes each.
+_MANY_LINES, _SHORT_LINE = 50_000, 8
+_MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,48 +63,70 @@ class StarBlock:
         ParticleFileError
             If a column is missing, or a row has more or fewer values than there are columns.
         """
-        names = list(columns)
-        for name in names:
-            if name not in self.columns:
-                raise ParticleFileError(
-                    self.path,
-                    f"The table {self.name!r} has no such column.",
-                    field=name,
-                    remedy=f"It has {', '.join(self.columns)}.",
-                )
-        width = len(self.columns)
-        # Two items at least, so that the getter always gives a tuple.
-        pick = itemgetter(0, 0, *[self.columns.index(name) for name in names])
-        picked = []
-        for number, row in enumerate(self.rows, 1):
-            quoted = '"' in row or "'" in row
-            tokens = [unquote(t) for t in split_row(row)] if quoted else row.split()
-            if len(tokens) != width:
-                raise ParticleFileError(
-                    self.path,
-                    f"Row {number} of the table {self.name!r} has {len(tokens)} values for "
-                    f"{width} columns.",
-                    remedy=_REMEDY,
-                )
-            picked.append(pick(tokens))
-        columns_of_text = list(zip(*picked, strict=True)) if picked else [()] * (len(names) + 2)
-        return dict(zip(names, columns_of_text[2:], strict=True))
+        return {name: tuple(values) for name, values in self.parse(columns, ())[0].items()}
 
+    def parse(
+        self, text: Iterable[str], numbers: Iterable[str]
+    ) -> tuple[dict[str, list[str]], dict[str, NDArray[np.float64]]]:
+        """Some columns as text and some as numbers (N,), in one pass; NaN where a value is none.
 
-def split_row(row: str) -> list[str]:
-    """Values of a row as they are written, quotes included."""
-    return _TOKEN.findall(row) if '"' in row or "'" in row else row.split()
+        Raises
+        ------
+        ParticleFileError
+            As :meth:`values`.
+        """
+        places = {name: self._place(name) for name in [*text, *numbers]}
+        texts, values = {places[name]: name for name in text}, {places[n]: n for n in numbers}
+        try:
+            found, parsed = StarRows.of(self.rows).parse(len(self.columns), texts, values)
+        except RaggedRowError as error:
+            raise self._ragged(error) from None
+        return (
+            {texts[place]: column for place, column in found.items()},
+            {values[place]: column for place, column in parsed.items()},
+        )
 
+    def edited(self, rows: NDArray[np.intp], edits: dict[str, Sequence[str]]) -> StarBlock:
+        """Some rows, in that order, with new text in some columns; a new column is added.
 
-def unquote(value: str) -> str:
-    """A value without the quotes around it."""
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-    return value[1:-1] if quoted else value
+        Raises
+        ------
+        ParticleFileError
+            If a row has more or fewer values than there are columns.
+        """
+        chosen = StarRows.of(self.rows).take(rows)
+        if not edits:
+            return replace(self, rows=chosen)
+        columns = (*self.columns, *[name for name in edits if name not in self.columns])
+        places = [columns.index(name) for name in edits]
+        try:
+            chosen = chosen.replaced(len(self.columns), places, list(edits.values()))
+        except RaggedRowError as error:
+            raise self._ragged(error) from None
+        return replace(self, columns=columns, rows=chosen)
+
+    def _place(self, name: str) -> int:
+        if name not in self.columns:
+            raise ParticleFileError(
+                self.path,
+                f"The table {self.name!r} has no such column.",
+                field=name,
+                remedy=f"It has {', '.join(self.columns)}.",
+            )
+        return self.columns.index(name)
+
+    def _ragged(self, error: RaggedRowError) -> ParticleFileError:
+        return ParticleFileError(
+            self.path,
+            f"Row {error.row + 1} of the table {self.name!r} has {error.found} values for "
+            f"{len(self.columns)} columns.",
+            remedy=_REMEDY,
+        )
 
 
 def quote(value: str) -> str:
     """A value as it must stand in a row: in quotes if it is empty or has white space."""
-    return value if value and not re.search(r"\s", value) else f'"{value}"'
+    return value if value and not re.search(r"[\x00-\x20]", value) else f'"{value}"'
 
 
 def read_star_text(path: Path | str) -> list[StarBlock]:
@@ -119,50 +148,79 @@ def read_star_text(path: Path | str) -> list[StarBlock]:
         raise ParticleFileError(path, f"It cannot be opened: {error.strerror}.") from error
     if b"\0" in raw:
         raise ParticleFileError(path, "It is a binary file, not a STAR file.", remedy=_REMEDY)
-    # Bytes that are no UTF-8 (old paths) survive a round trip as surrogates.
-    text = raw.decode("utf-8-sig", errors="surrogateescape").replace("\r\n", "\n")
-    blocks = _Lines(path, [line.strip() for line in text.split("\n")]).blocks()
+    if raw.count(b"\n") > _MANY_LINES + len(raw) // _SHORT_LINE:
+        raise ParticleFileError(
+            path, "Its lines are too short for tables of particles.", remedy=_REMEDY
+        )
+    blocks = _Lines(path, raw.removeprefix(b"\xef\xbb\xbf")).blocks()
     if not blocks:
         raise ParticleFileError(path, "It is not a STAR file: no data_ block.", remedy=_REMEDY)
     return blocks
 
 
-def format_star(blocks: Iterable[StarBlock]) -> str:
-    """Text of a STAR file with these blocks."""
-    lines: list[str] = []
-    for block in blocks:
-        if block.comments:
-            lines += ["", *block.comments]
-        lines += ["", f"data_{block.name}", ""]
-        if block.is_loop:
-            lines.append("loop_")
-            lines += [f"_{column} #{i}" for i, column in enumerate(block.columns, 1)]
-            lines += block.rows
-        elif block.columns:
-            values = split_row(block.rows[0])
-            lines += [f"_{c} {value}" for c, value in zip(block.columns, values, strict=True)]
-        lines.append("")
-    return "\n".join(lines) + "\n"
+def format_star(blocks: Iterable[StarBlock]) -> bytes:
+    """Contents of a STAR file with these blocks."""
+    return b"".join(_pieces(blocks))
 
 
 def write_star_text(path: Path, blocks: Iterable[StarBlock]) -> None:
     """Write blocks to a file; see :func:`replacing` for writing it whole or not at all."""
-    path.write_bytes(format_star(blocks).encode("utf-8", errors="surrogateescape"))
+    with path.open("wb") as file:
+        file.writelines(_pieces(blocks))
+
+
+def _pieces(blocks: Iterable[StarBlock]) -> Iterator[bytes]:
+    for block in blocks:
+        lines = ["", *block.comments] if block.comments else []
+        lines += ["", f"data_{block.name}", ""]
+        if block.is_loop:
+            lines += ["loop_", *[f"_{name} #{i}" for i, name in enumerate(block.columns, 1)]]
+        elif block.columns:
+            values = split_line(block.rows[0])
+            lines += [f"_{name} {value}" for name, value in zip(block.columns, values, strict=True)]
+        yield from (encode(line) + b"\n" for line in lines)
+        if block.is_loop and len(block):
+            yield StarRows.of(block.rows).joined()
+            yield b"\n"
+        yield b"\n"
 
 
 class _Lines:
     """A pass over the lines of a file."""
 
-    def __init__(self, path: Path, lines: list[str]) -> None:
+    def __init__(self, path: Path, raw: bytes) -> None:
         self.path = path
-        self.lines = lines
+        self.raw = raw
+        self.starts, self.ends = trimmed_lines(raw)
         self.at = 0
         self.comments: list[str] = []
+
+    def line(self, at: int) -> str:
+        return decode(self.raw[self.starts[at] : self.ends[at]])
+
+    @cached_property
+    def first(self) -> NDArray[np.uint8]:
+        """First byte of each line; 0 if it is empty."""
+        characters = np.frombuffer(self.raw, np.uint8)
+        first = characters[np.minimum(self.starts, len(characters) - 1)]
+        return np.where(self.starts < self.ends, first, np.uint8(0))
+
+    @cached_property
+    def openings(self) -> NDArray[np.intp]:
+        """Lines that open a block or a loop."""
+        candidates = np.flatnonzero((self.first == ord("d")) | (self.first == ord("l")))
+        found = [at for at in candidates.tolist() if self._opens(at)]
+        return np.array([*found, len(self.starts)], np.intp)
+
+    def _opens(self, at: int) -> bool:
+        start, end = self.starts[at], self.ends[at]
+        beginning = self.raw[start : start + 5]
+        return beginning in (b"data_", b"loop_") and _opens_block(decode(self.raw[start:end]))
 
     def blocks(self) -> list[StarBlock]:
         found = []
         while self._skip():
-            line = self.lines[self.at]
+            line = self.line(self.at)
             if line == "loop_" or not _opens_block(line):
                 raise self._error(f"{line[:40]!r} stands outside any block")
             self.at += 1
@@ -171,13 +229,13 @@ class _Lines:
         return found
 
     def _block(self, name: str, comments: tuple[str, ...]) -> StarBlock:
-        if self._skip() and self.lines[self.at] == "loop_":
+        if self._skip() and self.line(self.at) == "loop_":
             self.at += 1
             columns = self._column_names(name)
             return StarBlock(self.path, name, columns, self._rows(), True, comments)
         columns_and_values = []
-        while self._skip() and self.lines[self.at].startswith("_"):
-            tokens = split_row(self.lines[self.at])
+        while self._skip() and self.line(self.at).startswith("_"):
+            tokens = split_line(self.line(self.at))
             if len(tokens) < 2:
                 raise self._error(f"{tokens[0]} has no value")
             columns_and_values.append((tokens[0][1:], tokens[1]))
@@ -187,34 +245,32 @@ class _Lines:
         return StarBlock(self.path, name, columns, rows, False, comments)
 
     def _column_names(self, block: str) -> tuple[str, ...]:
-        columns = []
-        while self._skip() and self.lines[self.at].startswith("_"):
-            columns.append(self.lines[self.at].split()[0][1:])
+        columns: dict[str, None] = {}
+        while self._skip() and self.line(self.at).startswith("_"):
+            column = split_line(self.line(self.at))[0][1:]
+            if column in columns:
+                raise self._error(f"the column _{column} of data_{block} is there twice")
+            if len(columns) == _MOST_COLUMNS:
+                raise self._error(f"the loop in data_{block} names too many columns")
+            columns[column] = None
             self.at += 1
         if not columns:
             raise self._error(f"the loop in data_{block} names no columns")
-        for column in columns:
-            if columns.count(column) > 1:
-                raise self._error(f"the column _{column} of data_{block} is there twice")
         return tuple(columns)
 
-    def _rows(self) -> list[str]:
-        rows = []
-        while self.at < len(self.lines):
-            line = self.lines[self.at]
-            if line[:1] == "#":
-                self.comments.append(line)
-            elif line[:5] in ("data_", "loop_") and _opens_block(line):
-                break
-            elif line:
-                rows.append(line)
-            self.at += 1
-        return rows
+    def _rows(self) -> StarRows:
+        stop = int(self.openings[np.searchsorted(self.openings, self.at)])
+        first = self.first[self.at : stop]
+        comments = self.at + np.flatnonzero(first == ord("#"))
+        self.comments += [self.line(at) for at in comments.tolist()]
+        rows = self.at + np.flatnonzero((first != 0) & (first != ord("#")))
+        self.at = stop
+        return StarRows(self.raw, self.starts[rows], self.ends[rows])
 
     def _skip(self) -> bool:
         """Go to the next line that is neither empty nor a comment; False at the end."""
-        while self.at < len(self.lines):
-            line = self.lines[self.at]
+        while self.at < len(self.starts):
+            line = self.line(self.at)
             if line and line[0] != "#":
                 return True
             if line:
@@ -223,10 +279,10 @@ class _Lines:
         return False
 
     def _error(self, what: str) -> ParticleFileError:
-        line = min(self.at, len(self.lines) - 1) + 1
+        line = min(self.at, len(self.starts) - 1) + 1
         return ParticleFileError(self.path, f"Line {line}: {what}.", remedy=_REMEDY)
 
 
 def _opens_block(line: str) -> bool:
     # A row may begin with a path such as data_1/x.mrcs; only a line of one word opens a block.
-    return line == "loop_" or (line.startswith("data_") and len(line.split()) == 1)
+    return line == "loop_" or (line.startswith("data_") and len(split_line(line)) == 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from napari_cryodrgn.imaging import CTFParameters
 
 from .euler import euler_from_rotations
 from .files import replacing
-from .particle_set import ParticleSet, ParticleTable
+from .origin import origin_path, write_origin
+from .particle_set import ParticleSet
 from .stack_paths import name_from
 from .star_columns import (
     ANGLES,
     CTF,
     GROUP,
+    HALF,
     IMAGE_NAME,
     ORIGINS_ANGSTROM,
     ORIGINS_PIXELS,
@@ -28,7 +30,8 @@ from .star_columns import (
     pixel_sizes,
     poses,
 )
-from .star_text import StarBlock, quote, split_row, write_star_text
+from .star_text import StarBlock, quote, write_star_text
+from .tables import ParticleTable
 
 _VERSION = "# version 30001"
 _NO_PIXEL_SIZE = "# The pixel size is unknown: 1.0 stands in for it, so that Å here are pixels."
@@ -47,8 +50,10 @@ def write_star(
     has none. Names of stacks are changed only where they would not be found from the new place:
     then relative to the new file's folder, or absolute if the two have no folder in common.
 
-    A set from a bare stack gets a fresh table of version 3.1. RELION wants a pixel size in it:
-    where none is known 1.0 stands in, and a comment says so.
+    Where preprocessed particles came from is written beside it, for :func:`write_original`.
+
+    A set from bare stacks or a .cs file gets a fresh table of version 3.1. RELION wants a pixel
+    size in it: where none is known 1.0 stands in, and a comment says so.
 
     Parameters
     ----------
@@ -69,15 +74,22 @@ def write_star(
         If the file cannot be written, or shifts cannot be put in Å for want of a pixel size.
     """
     path = Path(path)
-    if not len(particles):
-        raise CryodrgnError(f"{particles.source}: no particles are selected, so none are written.")
-    particles = _with_poses(particles, rotations, shifts)
-    if particles.table is None:
-        blocks = _fresh(path, particles)
+    particles = with_own_poses(particles, rotations, shifts)
+    if isinstance(particles.table, ParticleTable):
+        known = StarColumns(particles.table)
+        edits = _renamed(path, particles, known)
+        edits |= pose_edits(known, particles.rows, particles.rotations, particles.shifts)
+        blocks = edited_blocks(particles.table, particles.rows, edits)
     else:
-        blocks = _edited(path, particles, particles.table)
+        blocks = _fresh(path, particles)
     with replacing(path) as temporary:
         write_star_text(temporary, blocks)
+    if particles.origin is not None:
+        write_origin(path, particles.origin)
+    else:
+        # One that is there is of the file that stood here before.
+        with suppress(OSError):
+            origin_path(path).unlink()
 
 
 def fresh_blocks(
@@ -142,9 +154,18 @@ def fresh_blocks(
     ]
 
 
-def _with_poses(
+def with_own_poses(
     particles: ParticleSet, rotations: ArrayLike | None, shifts: ArrayLike | None
 ) -> ParticleSet:
+    """The particles with the poses given, their own where these are None.
+
+    Raises
+    ------
+    CryodrgnError
+        If there are no particles, the poses do not fit them, or shifts come without rotations.
+    """
+    if not len(particles):
+        raise CryodrgnError(f"{particles.source}: no particles are selected, so none are written.")
     if rotations is None and shifts is None:
         return particles
     r = particles.rotations if rotations is None else rotations
@@ -154,7 +175,7 @@ def _with_poses(
 
 
 def _fresh(path: Path, particles: ParticleSet) -> list[StarBlock]:
-    images = particles.images
+    images, halves = particles.images, particles.half_sets
     stacks = [name_from(path, None, file.path) for file in images.files]
     return fresh_blocks(
         path,
@@ -167,60 +188,91 @@ def _fresh(path: Path, particles: ParticleSet) -> list[StarBlock]:
         particles.ctf,
         particles.rotations,
         particles.shifts,
+        None if halves is None else {HALF: [str(half) for half in halves.tolist()]},
     )
 
 
-def _edited(path: Path, particles: ParticleSet, table: ParticleTable) -> list[StarBlock]:
-    rows = [table.particles.rows[i] for i in particles.rows]
-    edits = _edits(path, particles, table)
-    columns = table.particles.columns
-    if edits:
-        added = [name for name in edits if name not in columns]
-        columns = (*columns, *added)
-        places = [columns.index(name) for name in edits]
-        blank = [""] * len(added)
-        edited = []
-        for row, values in zip(rows, zip(*edits.values(), strict=True), strict=True):
-            tokens = split_row(row) + blank
-            for place, value in zip(places, values, strict=True):
-                tokens[place] = value
-            edited.append(" ".join(tokens))
-        rows = edited
-    block = replace(table.particles, columns=columns, rows=rows)
-    return [block if b is table.particles else b for b in table.blocks]
+def edited_blocks(
+    table: ParticleTable, rows: NDArray[np.intp], edits: dict[str, Sequence[str]]
+) -> list[StarBlock]:
+    """The blocks of a table with some of its particles, and other text in some columns of these."""
+    chosen = table.particles.edited(rows, edits)
+    return [chosen if block is table.particles else block for block in table.blocks]
 
 
-def _edits(path: Path, particles: ParticleSet, table: ParticleTable) -> dict[str, Sequence[str]]:
-    """Columns that must change, as text; a column that need not is left as it is written."""
-    known = StarColumns(table)
-    changed = _renamed(path, particles, known)
-    if particles.rotations is None or particles.shifts is None:
-        return changed
+def pose_edits(
+    known: StarColumns,
+    rows: NDArray[np.intp],
+    rotations: NDArray[np.float32] | None,
+    shifts: NDArray[np.float32] | None,
+    tolerance: tuple[float, float] = (0.0, 0.0),
+) -> dict[str, Sequence[str]]:
+    """Columns with new poses as text; what has not changed is left as it is written.
+
+    Parameters
+    ----------
+    known
+        Columns of the table that is to be edited.
+    rows
+        Rows (n,) of it that the poses are for.
+    rotations, shifts
+        (n, 3, 3), and (n, 2) in pixels of the table's images; None changes nothing.
+    tolerance
+        Differences of matrix elements, and of shifts in pixels, that are none.
+
+    Raises
+    ------
+    ParticleFileError
+        If shifts cannot be put in Å for want of a pixel size.
+    """
+    if rotations is None or shifts is None:
+        return {}
     sizes = pixel_sizes(known)
     before = poses(known, sizes)
-    rows = particles.rows
-    if before is None or not np.array_equal(before.rotations[rows], particles.rotations):
-        changed |= _angle_columns(particles.rotations)
-    if before is not None and np.array_equal(before.shifts[rows], particles.shifts):
-        return changed
+    turned = moved = np.ones(len(rows), bool)
+    if before is not None:
+        turned = (np.abs(before.rotations[rows] - rotations) > tolerance[0]).any(axis=(1, 2))
+        moved = (np.abs(before.shifts[rows] - shifts) > tolerance[1]).any(axis=1)
+    edits: dict[str, Sequence[str]] = {}
+    if turned.any():
+        edits |= _angle_columns(rotations)
+    if moved.any():
+        edits |= _origin_edits(known, rows, shifts, sizes)
+    changes = dict.fromkeys(ANGLES, turned) | dict.fromkeys(
+        (*ORIGINS_ANGSTROM, *ORIGINS_PIXELS), moved
+    )
+    present = [name for name in edits if name in known and not changes[name].all()]
+    for name, old in known.as_written(present, rows).items():
+        pairs = zip(old, edits[name], changes[name].tolist(), strict=True)
+        edits[name] = [new if changed else was for was, new, changed in pairs]
+    return edits
+
+
+def _origin_edits(
+    known: StarColumns,
+    rows: NDArray[np.intp],
+    shifts: NDArray[np.float32],
+    sizes: NDArray[np.float64] | None,
+) -> dict[str, Sequence[str]]:
     in_angstrom = any(name in known for name in ORIGINS_ANGSTROM)
     in_pixels = any(name in known for name in ORIGINS_PIXELS)
     if not in_angstrom and not in_pixels:
         # Pixels too where 3.1 lacks its pixel size: Å could not be read back.
-        in_angstrom = table.version == "3.1" and sizes is not None
+        in_angstrom = known.version == "3.1" and sizes is not None
         in_pixels = not in_angstrom
+    edits: dict[str, Sequence[str]] = {}
     if in_pixels:
-        changed |= _origin_columns(ORIGINS_PIXELS, particles.shifts, np.ones(len(rows)))
+        edits |= _origin_columns(ORIGINS_PIXELS, shifts, np.ones(len(rows)))
     if in_angstrom:
         if sizes is None:
             raise ParticleFileError(
-                path,
+                known.path,
                 "Its origins are in Å, but the table does not say the pixel size.",
                 field="rlnImagePixelSize",
-                remedy=f"Add the column to data_optics of {table.path}.",
+                remedy="Add the column to data_optics.",
             )
-        changed |= _origin_columns(ORIGINS_ANGSTROM, particles.shifts, sizes[rows])
-    return changed
+        edits |= _origin_columns(ORIGINS_ANGSTROM, shifts, sizes[rows])
+    return edits
 
 
 def _renamed(path: Path, particles: ParticleSet, known: StarColumns) -> dict[str, Sequence[str]]:

@@ -13,7 +13,7 @@ from ..particles import mrc_kind, read, read_volume
 from . import notify
 from .layers import stack_layer, volume_layer
 
-SUFFIXES = (".mrc", ".mrcs", ".star", ".map")
+SUFFIXES = (".mrc", ".mrcs", ".star", ".cs", ".csg", ".map")
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[Any]] | None:
@@ -40,7 +40,7 @@ def _layer(path: Path) -> Any:
     viewer = napari.current_viewer()
     present = viewer.layers if viewer is not None else ()
     suffix = path.suffix.lower()
-    if suffix == ".map" or (suffix != ".star" and mrc_kind(path) == "volume"):
+    if suffix == ".map" or (suffix in (".mrc", ".mrcs") and mrc_kind(path) == "volume"):
         volume = read_volume(path)
         return volume_layer(volume.data, volume.pixel_size, path.name, present)
     return stack_layer(read(path), path.name, present)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from ..errors import CryodrgnError
 from ..training.settings import Settings
 from . import notify
+from .background import Background, Deliver
 from .qt_tools import note
 from .train_model import check_output, is_run, make_settings, next_output
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..particles import ParticleSet
 
-_FILES = "Particles (*.star *.mrcs *.mrc);;All files (*)"
+_FILES = "Particles (*.star *.cs *.csg *.mrcs *.mrc *.txt);;All files (*)"
 _BOXES = (320, 256, 224, 192, 160, 128, 96, 80, 64, 48, 32)
 
 
@@ -49,11 +50,15 @@ class TrainForm(QWidget):
     output_changed = Signal()
 
     def __init__(
-        self, viewer: ViewerModel, read: Callable[[Path], ParticleSet] | None = None
+        self,
+        viewer: ViewerModel,
+        deliver: Deliver,
+        read: Callable[[Path], ParticleSet] | None = None,
     ) -> None:
         super().__init__()
         self._viewer = viewer
         self._read = read or _read
+        self._background = Background(deliver)
         self._files: list[tuple[str, ParticleSet]] = []
         self._sources: list[tuple[str, ParticleSet]] = []
         self._suggested = ""
@@ -90,14 +95,23 @@ class TrainForm(QWidget):
         return folder if text and is_run(folder) else None
 
     def add_file(self, path: Path) -> None:
-        """Take the particles of a file; a file that cannot be read becomes a notification."""
-        try:
-            particles = self._read(path)
-        except CryodrgnError as error:
-            notify.error(error)
-            return
+        """Read a file and take its particles; one that cannot be read becomes a notification."""
+        self.about.setText(f"Reading {path.name}…")
+        self._background.ask(
+            "particles", partial(self._read, path), partial(self._add, path.name), self._refuse
+        )
+
+    def close_files(self) -> None:
+        """Forget the file that is being read."""
+        self._background.close()
+
+    def _refuse(self, error: Exception) -> None:
+        self._describe(self.particles)
+        notify.error(error)
+
+    def _add(self, name: str, particles: ParticleSet) -> None:
         self._files = [item for item in self._files if item[1].source != particles.source]
-        self._files.append((path.name, particles))
+        self._files.append((name, particles))
         self._find_sources()
         self.source.setCurrentIndex(len(self._sources) - 1)
 
@@ -169,6 +183,8 @@ class TrainForm(QWidget):
         self.poses.model().item(given).setEnabled(has_poses)
         if not has_poses:
             self.poses.setCurrentIndex(self.poses.findData("search"))
+        if particles is not None and particles.dark is not None:
+            self.invert.setChecked(particles.dark)
         self.suggest_output()
 
     def _describe(self, particles: ParticleSet | None) -> None:
@@ -215,7 +231,7 @@ class TrainForm(QWidget):
         self.about = note()
         self.about.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         browse = _small_button("Browse…", self._browse_particles)
-        browse.setToolTip("Take particles from a .star, .mrcs or .mrc file.")
+        browse.setToolTip("Take particles from a .star, .cs, .mrcs, .mrc or .txt file.")
         _row(form, "Particles", self.source, browse, tip="An open layer of particles, or a file.")
         form.addRow(self.about)
 

@@ -162,7 +162,8 @@ def _percent(entries: list[Entry], key: str) -> str:
 def _reached_motion(entries: list[Entry]) -> str:
     return (
         f"Spearman {span(entries, 'spearman')}; {_percent(entries, 'under_10_degrees')} under 10 "
-        f"degrees ({_percent(entries, 'under_10_degrees_within_t')} within t); {span(entries, 'seconds', '{:.0f}')} s; difference "
+        f"degrees ({_percent(entries, 'under_10_degrees_within_t')} within t); "
+        f"{span(entries, 'seconds', '{:.0f}')} s; difference "
         f"{span(entries, 'difference_decoded')} (binned {span(entries, 'difference_binned')}); "
         f"searched again {span(entries, 'researched_after_degrees')}° "
         f"(before {span(entries, 'researched_before_degrees')}°); says it moves "

@@ -15,7 +15,6 @@ from napari_cryodrgn.model import BasisDecoder, CoordinateDecoder, Decoder, dens
 
 from .rows import Bench, Entry, Row, span
 
-
 # Volumes that the basis mixes, beside the mean.
 _NODES = 8
 

@@ -25,7 +25,8 @@ from ..poses import expmap
 _BOX = 32
 # Sum over voxels of |difference|^_POWER: the smaller, the less a moving part counts.
 _POWER = 0.2
-# Differences below this share of the density's 99th percentile are taken as noise.
+# Differences are taken as noise below this share of the density's 99th percentile, and below twice
+# the median difference: most voxels are solvent.
 _NOISE = 0.05
 # Rotations tried first, in degrees about each axis, and how many of them are refined.
 _TRIALS = (-7.0, 0.0, 7.0)
@@ -51,7 +52,7 @@ def steady_frames(
     """Rigid moves that make volumes of one molecule alike in most places.
 
     Each is fitted to the middle one, from several rotations, then to the median of all in turn.
-    Yields the fraction done, and at last the moves; the middle volume's is near none.
+    Yields the fraction done, and at last the moves.
 
     Parameters
     ----------
@@ -114,7 +115,9 @@ class _Fit:
         self, number: int, reference: Float[Tensor, "z y x"], trials: list[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
         """The move to the smallest difference from ``reference``, from the best of ``trials``."""
-        noise = float(_NOISE * reference.abs().flatten().quantile(0.99)) ** 2 + 1e-30
+        start = self.moved(number, torch.from_numpy(trials[len(trials) // 2]).float())
+        rest = 2 * float((start - reference).abs().median())
+        noise = max(rest, _NOISE * float(reference.abs().flatten().quantile(0.99))) ** 2 + 1e-30
 
         def cost(move: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             with torch.enable_grad():

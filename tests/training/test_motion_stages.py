@@ -121,6 +121,9 @@ def test_a_still_molecule_is_told(make: Make, still: Any, tmp_path: Any) -> None
     (warning,) = (e for e in events if isinstance(e, Warned))
     assert "not reproducible" in warning.message
     assert context.state.warnings == [warning.message]
+    # Frames of states that differ by noise would be noise.
+    assert context.state.still
+    assert list(steady_frame(context)) == []
 
 
 def test_representatives() -> None:

@@ -116,10 +116,12 @@ def steady_frame(context: Context) -> Iterator[Event | Progress]:
     """Turn poses and states together so that most of the molecule stands still.
 
     The likelihood does not say how the frame turns with the state. A round of search must follow:
-    between the states the new frames are interpolated.
+    between the states the new frames are interpolated. States that differ by noise alone are left.
     """
     state, data, settings = context.state, context.data, context.settings
     assert state.latent is not None
+    if state.still:
+        return
     limit = min(_LATENT_LIMIT, data.lattice.limit)
     yield Progress(0.0, "a steady frame")
     z = state.latent.to(data.device)
@@ -172,7 +174,8 @@ def reproducibility(context: Context, limit: float) -> Iterator[Event | Progress
     gain = moving - still
     error = float(gain.std()) / len(gain) ** 0.5
     state.gain = float(gain.mean())
-    if state.gain < _CLEAR_GAIN * error:
+    state.still = state.gain < _CLEAR_GAIN * error
+    if state.still:
         message = (
             "The motion is not reproducible: what one half of the particles shows does not help "
             f"to explain the other half ({state.gain:+.2f} ± {error:.2f} nats per particle). The "

@@ -47,6 +47,7 @@ class RunState:
     deviation: Tensor | None = None
     information: float = 0.0
     gain: float | None = None
+    still: bool = False
     mu: Tensor | None = None
     logvar: Tensor | None = None
     model: dict[str, Any] | None = None

@@ -49,10 +49,10 @@ class FakePreflight:
                 return
             scores = {"none": 0.5 if right else 0.2, "shifts reversed": 0.3 if right else 0.5}
             hypotheses = tuple(
-                Hypothesis(c, s, 100 * (s - scores["none"]), FLAT) for c, s in scores.items()
+                Hypothesis(c, s, 100 * (s - scores["none"])) for c, s in scores.items()
             )
-            yield Comparison(hypotheses, 0.2, 50.0, 100, 9.0)
-            for n in (10, 30):
+            yield Comparison(hypotheses, 0.2, 50.0, 100)
+            for n in (100, 300):
                 volume = np.zeros((16, 16, 16), np.float32)
                 volume[4:12, 5:11, 6:10] = n
                 yield Map(volume, FLAT, 18.0, 288.0, 20.0, n)
@@ -203,7 +203,7 @@ def test_the_check_suggests_and_a_click_applies(opened, qtbot, particles):
     qtbot.waitUntil(lambda: not dock.check.job.running, timeout=10_000)
 
     assert "The shifts have the wrong sign" in findings(dock)
-    assert "30 particles: 20 Å" in dock.check.map_text.text()
+    assert "300 particles: 20 Å" in dock.check.map_text.text()
     assert len(dock.check.plot.getPlotItem().listDataItems()) == 2
     name = "particles.star: check"
     qtbot.waitUntil(lambda: name in dock._viewer.layers, timeout=10_000)
@@ -308,6 +308,51 @@ def test_add_to_viewer_adds_once(opened, qtbot):
     assert layer.metadata["particles"] is dock.model.particles
 
 
+def test_particles_can_be_seen_after_a_volume(opened, qtbot):
+    dock = opened()
+    viewer = dock._viewer
+    volume = viewer.add_image(np.ones((16, 16, 16)), scale=(9, 9, 9), translate=(50, 0, 0))
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    assert viewer.dims.point[0] > 50
+
+    for _ in range(2):
+        click(qtbot, dock.add_button)
+
+        layer = viewer.layers["particles.star"]
+        # In the plane that the images are in, else the canvas is black.
+        assert viewer.dims.point[1] == 0
+        assert layer.visible
+        assert layer._data_slice.point[1] == 0
+        viewer.dims.set_point(1, 90)
+        layer.visible = False
+    assert volume in viewer.layers
+
+
+def test_an_emptied_field_takes_another_file(opened, qtbot, star):
+    dock = opened()
+    field = dock.form.path
+    line = field.edit.line_edit.native
+    line.setFocus()
+
+    # What the button in the field does.
+    line.clear()
+    line.textEdited.emit("")
+    assert dock.model.particles is None
+    field.edit.value = star
+
+    qtbot.waitUntil(lambda: dock.model.particles is not None, timeout=10_000)
+
+
+def test_a_data_folder_in_the_home_folder(make, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    form = make().form
+    form.path.set(Path("~/a.star"))
+    form.data_folder.set(Path("~/stacks"))
+
+    assert form.source == Source(tmp_path / "a.star", data_folder=tmp_path / "stacks")
+
+
 def test_preprocessing_opens_the_new_set(opened, qtbot, tmp_path):
     dock = opened()
     dock.tabs.setCurrentWidget(dock.preprocess)
@@ -401,9 +446,14 @@ def test_train_on_particles_that_were_corrected(viewer, qtbot, star, tmp_path, m
     (train,) = trains
     assert train.form.particles.source == right
     assert train.form.poses.currentData() == "given"
-    assert not train.form.invert.isChecked()
+    assert not train.form.advanced.invert.isChecked()
+    assert not train.form.more.isExpanded()
     np.testing.assert_allclose(train.form.particles.shifts, read(star).shifts, atol=1e-3)
     assert dock.form.path.value == right
+    dock.model.set_inverted(True)
+    click(qtbot, dock.train_button)
+    assert train.form.advanced.invert.isChecked()
+    assert train.form.more.isExpanded()
 
 
 def test_a_stack_of_unknown_pixel_size(make, qtbot, tmp_path):
@@ -415,13 +465,25 @@ def test_a_stack_of_unknown_pixel_size(make, qtbot, tmp_path):
     assert rows(dock)["Pixel size"] == "unknown"
 
     spin = dock.form.pixel_size.native
-    spin.setValue(2.5)
-    spin.editingFinished.emit()
+    spin.selectAll()
+    qtbot.keyClicks(spin, "2.5")
+    assert dock.model.source.pixel_size is None
+    qtbot.keyClick(spin, Qt.Key.Key_Return)
 
-    qtbot.waitUntil(
-        lambda: dock.model.particles is not None and dock.model.particles.pixel_size == 2.5,
-        timeout=10_000,
-    )
+    def opened_with(size: float) -> bool:
+        return dock.model.particles is not None and dock.model.particles.pixel_size == size
+
+    qtbot.waitUntil(lambda: opened_with(2.5), timeout=10_000)
+    # An arrow counts at once; another file has a size of its own.
+    spin.stepUp()
+    qtbot.waitUntil(lambda: opened_with(2.6), timeout=10_000)
+    dock.use_file(tmp_path / "bare.mrcs")
+    other = tmp_path / "other.mrcs"
+    (tmp_path / "bare.mrcs").rename(other)
+    dock.use_file(other)
+    qtbot.waitUntil(lambda: opened_with(None), timeout=10_000)
+    spin.setValue(2.6)
+    qtbot.waitUntil(lambda: opened_with(2.6), timeout=10_000)
 
 
 def test_closing_the_dock_ends_a_check(opened, qtbot):

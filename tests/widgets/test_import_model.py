@@ -130,6 +130,24 @@ def test_saving_makes_one_file_of_it(model, stack, poses, tmp_path):
     assert again.pixel_size == 2.5
 
 
+def test_what_was_opened_while_a_file_was_written_stays(model, star, stack, tmp_path):
+    wait(model, lambda: model.open(Source(star)))
+    told = []
+    model.saved.connect(lambda: told.append(model.source))
+
+    def save_and_open() -> None:
+        model.save(tmp_path / "saved.star")
+        model.open(Source(stack))
+
+    wait(model, save_and_open)
+
+    assert (tmp_path / "saved.star").exists()
+    assert model.source == Source(stack)
+    assert len(model.particles) == 6
+    assert not model.saving
+    assert told == []
+
+
 def test_a_name_that_cannot_be_saved_to(model, star, tmp_path):
     wait(model, lambda: model.open(Source(star)))
     failures = []

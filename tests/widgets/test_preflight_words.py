@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from napari_cryodrgn.analysis.hypotheses import Change, Comparison, Hypothesis
-from napari_cryodrgn.analysis.preflight import Images
+from napari_cryodrgn.analysis.preflight import Images, Map
 from napari_cryodrgn.widgets.preflight_words import (
     NAMES,
     about_contrast,
+    about_map,
     about_poses,
 )
 
@@ -19,10 +20,10 @@ NOTHING = np.zeros(4, np.float32)
 
 def comparison(evidence: float = 50.0, **scores: float) -> Comparison:
     hypotheses = tuple(
-        Hypothesis(name.replace("_", " "), score, 100 * (score - scores["none"]), NOTHING)
+        Hypothesis(name.replace("_", " "), score, 100 * (score - scores["none"]))
         for name, score in scores.items()
     )
-    return Comparison(hypotheses, 0.2, evidence, 500, 8.0)
+    return Comparison(hypotheses, 0.2, evidence, 500)
 
 
 def images(contrast: float) -> Images:
@@ -55,6 +56,13 @@ def test_nothing_fits():
     finding = about_poses(comparison(evidence=2.0, none=0.2, no_shifts=0.21))
     assert (finding.level, finding.button) == ("bad", "")
     assert "other particles" in finding.text
+
+
+def test_a_map_of_a_few_particles_has_no_resolution():
+    many = Map(NOTHING, NOTHING, 4.0, 256.0, 20.4, 2000)
+    assert about_map(many) == "2,000 particles: 20.4 Å (FSC 0.143)"
+    assert about_map(replace(many, pixel_size=None)) == "2,000 particles: 20.4 px (FSC 0.143)"
+    assert about_map(replace(many, n=5)) == "5 particles"
 
 
 def test_contrast():

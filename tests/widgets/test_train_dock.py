@@ -95,10 +95,38 @@ def test_particles_of_a_file(make, star, tmp_path, notifications, qtbot):
 def test_contrast_that_the_file_tells_is_set(make, particles):
     dock = make()
     add_particles(dock._viewer, replace(particles, dark=True), "dark")
-    assert dock.form.invert.isChecked()
+    assert dock.form.advanced.invert.isChecked()
     add_particles(dock._viewer, replace(particles, dark=False), "bright")
     dock.form.source.setCurrentIndex(1)
-    assert not dock.form.invert.isChecked()
+    assert not dock.form.advanced.invert.isChecked()
+
+
+def test_contrast_of_other_particles_is_not_kept(make, particles):
+    dock = make()
+    add_particles(dock._viewer, particles, "one")
+    dock.form.advanced.invert.setChecked(True)
+    add_particles(dock._viewer, replace(particles), "two")
+    assert dock.form.advanced.invert.isChecked()
+
+    dock.form.source.setCurrentIndex(1)
+
+    assert not dock.form.advanced.invert.isChecked()
+
+
+def test_only_fields_that_count_can_be_filled_in(make, particles):
+    dock = make()
+    add_particles(dock._viewer, particles)
+    form, fields = dock.form, dock.form.advanced
+    searched = [fields.refine_poses, fields.max_shift, fields.starts]
+    form.poses.setCurrentIndex(form.poses.findData("search"))
+    assert [field.isEnabled() for field in searched] == [False, True, True]
+
+    form.poses.setCurrentIndex(form.poses.findData("given"))
+    assert [field.isEnabled() for field in searched] == [True, False, False]
+    fields.refine_poses.setChecked(True)
+
+    assert [field.isEnabled() for field in searched] == [True, True, False]
+    assert form.settings().refine_poses
 
 
 def test_poses_of_the_file_can_only_be_chosen_if_it_has_some(make, particles, star, qtbot):
@@ -251,7 +279,7 @@ def test_a_run_that_cannot_be_resumed(make, qtbot, tmp_path, notifications, fake
     [
         (lambda dock: dock._viewer.layers.clear(), "Open a particle stack"),
         (lambda dock: dock.form.output.clear(), "Choose an output folder"),
-        (lambda dock: dock.form.learning_rate.setValue(0), "learning rate"),
+        (lambda dock: dock.form.advanced.learning_rate.setValue(0), "learning rate"),
         (lambda dock: dock.form.output.setText(__file__), "is a file"),
     ],
 )

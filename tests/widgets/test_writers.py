@@ -61,6 +61,21 @@ def test_voxel_size_and_origin_are_those_of_the_layer(tmp_path, density):
     assert mrcfile.validate(tmp_path / "out.mrc")
 
 
+def test_other_units_become_angstrom(tmp_path, density):
+    viewer = ViewerModel()
+    options = {"scale": (0.2, 0.2, 0.2), "translate": (3.0, 2.0, -1.0), "units": ("nm",) * 3}
+    add(viewer, (density, {"name": "map", **options}, "image"))
+
+    viewer.layers.save(str(tmp_path / "out.mrc"), plugin="napari-cryodrgn")
+    viewer.layers.save(str(tmp_path / "out.mrcs"), plugin="napari-cryodrgn")
+
+    with mrcfile.open(tmp_path / "out.mrc") as file:
+        assert file.voxel_size.x == pytest.approx(2.0)
+        origin = file.header.origin
+        assert (origin.x, origin.y, origin.z) == pytest.approx((-10, 20, 30))
+    assert open_stack(tmp_path / "out.mrcs").pixel_size == pytest.approx(2.0)
+
+
 def test_an_unknown_pixel_size_stays_unknown(tmp_path, density):
     viewer = ViewerModel()
     add(viewer, volume_layer(density, None, "map"))

@@ -34,7 +34,6 @@ Change = Literal[
 ]
 Rotations = Float32[NDArray[np.float32], "n 3 3"]
 Shifts = Float32[NDArray[np.float32], "n 2"]
-Prediction = tuple[Float[Tensor, " n"], Float[Tensor, " shells"]]
 
 _CHUNK = 256
 # A change is suggested if it gains so many standard errors, and this share of what the poses as
@@ -87,14 +86,11 @@ class Hypothesis:
         Mean correlation of an image with its prediction by the map of the other half.
     gain
         Difference of the score to that of the poses as given, in standard errors.
-    fsc
-        (shells,) Fourier shell correlation of the two maps.
     """
 
     change: Change
     score: float
     gain: float
-    fsc: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +107,12 @@ class Comparison:
         By how many standard errors the best hypothesis is above that.
     n
         Images used.
-    pixel_size
-        Of the maps behind the FSC, in the unit of the set's (Å, or pixels if that is unknown).
     """
 
     hypotheses: tuple[Hypothesis, ...]
     chance: float
     evidence: float
     n: int
-    pixel_size: float
 
     @property
     def best(self) -> Hypothesis:
@@ -159,34 +152,28 @@ def compare_poses(data: Dataset, particles: ParticleSet) -> Iterator[float | Com
     chances: list[Change] = ["none", "no shifts"] if moved else ["none"]
     steps = len(changes) + len(chances)
 
-    def predict(rotations: Rotations, shifts: Shifts) -> Prediction:
+    def predict(rotations: Rotations, shifts: Shifts) -> Float[Tensor, " n"]:
         r, t = np.ascontiguousarray(rotations[:n]), scale * shifts[:n]
         return _predict(data, torch.from_numpy(r), torch.from_numpy(t))
 
-    scores, curves = {}, {}
+    scores = {}
     for change in changes:
-        scores[change], curves[change] = predict(*_CHANGES[change](all_rotations, all_shifts))
+        scores[change] = predict(*_CHANGES[change](all_rotations, all_shifts))
         yield len(scores) / steps
     order = np.random.default_rng(0).permutation(len(particles))[:n]
     at_random = all_rotations[order], all_shifts[order]
     lucky = []
     for change in chances:
-        lucky.append(predict(*_CHANGES[change](*at_random))[0])
+        lucky.append(predict(*_CHANGES[change](*at_random)))
         yield (len(changes) + len(lucky)) / steps
     chance = max(lucky, key=lambda score: float(score.mean()))
     given = scores["none"]
     hypotheses = tuple(
-        Hypothesis(c, float(s.mean()), _standard_errors(s - given), curves[c].numpy())
-        for c, s in scores.items()
+        Hypothesis(change, float(score.mean()), _standard_errors(score - given))
+        for change, score in scores.items()
     )
     best = max(scores.values(), key=lambda s: float(s.mean()))
-    yield Comparison(
-        hypotheses,
-        float(chance.mean()),
-        _standard_errors(best - chance),
-        n,
-        data.pixel_size,
-    )
+    yield Comparison(hypotheses, float(chance.mean()), _standard_errors(best - chance), n)
 
 
 def _standard_errors(differences: Float[Tensor, " n"]) -> float:
@@ -196,8 +183,8 @@ def _standard_errors(differences: Float[Tensor, " n"]) -> float:
 
 def _predict(
     data: Dataset, rotations: Float[Tensor, "n 3 3"], shifts: Float[Tensor, "n 2"]
-) -> Prediction:
-    """Correlation of each image with its prediction by the other half's map; the maps' FSC."""
+) -> Float[Tensor, " n"]:
+    """Correlation of each image with its prediction by the other half's map."""
     n, limit = len(data), data.lattice.limit
     halves = [torch.arange(half, n, 2) for half in (0, 1)]
     maps = []
@@ -219,4 +206,4 @@ def _predict(
             power = image.abs().square().sum(1) * predicted.abs().square().sum(1)
             match = (image * predicted.conj()).real.sum(1)
             scores[part] = match / power.sqrt().clamp_min(1e-20)
-    return scores, curve
+    return scores

@@ -172,9 +172,10 @@ class ParticleSet:
             self.dark,
         )
         used = [self.images.files[i] for i in np.unique(self.images.file_index)]
-        gigabytes = sum(file.nbytes for file in used) / 1e9
+        size = sum(file.nbytes for file in used)
+        amount = f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
         files = "1 file" if len(used) == 1 else f"{len(used)} files"
-        known["Stacks"] = f"{files}, {gigabytes:.3g} GB"
+        known["Stacks"] = f"{files}, {amount}"
         if self.origin is not None:
             known["Made from"] = f"{self.origin.path}, box {self.origin.box} px"
         return known

@@ -9,33 +9,22 @@ import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
-from .qt_tools import Colors, disable_menu
+from .qt_tools import Colors
+from .still_plot import StillPlot
 
 
-class CheckPlot(pg.PlotWidget):
-    """A small plot that does not move."""
+class CheckPlot(StillPlot):
+    """Shows one kind of curves at a time, with a legend."""
 
     def __init__(self, colors: Colors) -> None:
-        super().__init__()
-        self.setFixedHeight(150)
-        plot = self.getPlotItem()
-        disable_menu(plot, self)
-        plot.setContentsMargins(0, 6, 4, 0)
-        plot.hideButtons()
-        self.setMouseEnabled(x=False, y=False)
-        self.getAxis("left").setWidth(44)
-        for side in ("left", "bottom"):
-            self.getAxis(side).enableAutoSIPrefix(False)
+        super().__init__(height=150, axis_width=44)
         self._legend = self.addLegend(offset=(-4, 4), labelTextSize="8pt")
         self.set_colors(colors)
 
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
+        super().set_colors(colors)
         self._colors = colors
-        self.setBackground(colors.background)
-        for side in ("left", "bottom"):
-            self.getAxis(side).setPen(colors.dim)
-            self.getAxis(side).setTextPen(colors.text)
         self._legend.setLabelTextColor(colors.text)
 
     def show_spectra(
@@ -62,7 +51,7 @@ class CheckPlot(pg.PlotWidget):
             pen = pg.mkPen(self._colors.dim, style=Qt.PenStyle.DotLine)
             self.addItem(pg.InfiniteLine(0.143, angle=0, pen=pen))
         self._curve(frequency, curve, self._colors.dim if first else self._colors.blue, name)
-        self.setYRange(-0.1, 1.0, padding=0.02)
+        self.setYRange(-0.1, 1.08, padding=0)
 
     def _begin(self, label: str, unit: str, end: float) -> None:
         self.clear()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -23,8 +23,9 @@ from qtpy.QtWidgets import (
 )
 
 from .check_plot import CheckPlot
-from .import_form import empty, small_button, text_lines
+from .form_parts import empty, small_button, text_lines
 from .import_model import ImportModel
+from .import_preview import gray_image
 from .job_bar import JobBar
 from .preflight_words import (
     NAMES,
@@ -100,6 +101,8 @@ class CheckPanel(QWidget):
         self.table = QGridLayout()
         self.table.setVerticalSpacing(0)
         self.table.setHorizontalSpacing(8)
+        # As far from the edge as the texts around it.
+        self.table.setContentsMargins(5, 0, 5, 0)
         self.table.setColumnStretch(1, 1)
         self.plot = CheckPlot(colors)
         self.mean = QLabel()
@@ -214,18 +217,17 @@ class CheckPanel(QWidget):
 
     def _show_mean(self, mean: NDArray[np.float32]) -> None:
         low, high = float(mean.min()), float(mean.max())
-        grey = np.ascontiguousarray(255 * (mean - low) / max(high - low, 1e-12)).astype(np.uint8)
-        height, width = grey.shape
-        made = QImage(grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
+        gray = (255 * (mean - low) / max(high - low, 1e-12)).astype(np.uint8)
         smooth = Qt.TransformationMode.SmoothTransformation
-        scaled = made.scaled(240, 240, transformMode=smooth)
+        scaled = gray_image(gray).scaled(240, 240, transformMode=smooth)
         self.mean.setPixmap(QPixmap.fromImage(scaled))
 
     def _show_comparison(self, comparison: Comparison) -> None:
         suggestion = comparison.suggestion
         change = partial(self._apply, lambda: self.model.change_poses(suggestion))
         self._add_finding(about_poses(comparison), change)
-        title = _caption(f"Agreement of maps with {comparison.n:,} other images:")
+        title = _caption(f"How well poses explain {comparison.n:,} images:")
+        title.setStyleSheet("padding: 0px")
         self.table.addWidget(title, 0, 0, 1, 3)
         top = max(comparison.best.score, 1e-6)
         rows = [(NAMES[h.change], h.score) for h in comparison.hypotheses]
@@ -240,7 +242,7 @@ class CheckPanel(QWidget):
             bar.setTextVisible(False)
             bar.setFixedHeight(8)
             value = QLabel(f"{score:.2f}")
-            value.setToolTip("Mean correlation of an image with its prediction.")
+            value.setToolTip("With the prediction by a map that the image is not in; 1 is best.")
             for column, widget in enumerate((label, bar, value)):
                 widget.setStyleSheet(_SMALL)
                 self.table.addWidget(widget, number, column, Qt.AlignmentFlag.AlignVCenter)
@@ -251,7 +253,7 @@ class CheckPanel(QWidget):
         self.show_as.show()
         unit = "1/Å" if result.pixel_size is not None else "1/px"
         frequency = np.arange(len(result.fsc)) / result.extent
-        self.plot.add_fsc(frequency, result.fsc, unit, f"{result.n:,}")
+        self.plot.add_fsc(frequency, result.fsc, unit, f"{result.n:,} particles")
         self._volume.show(
             result.volume,
             result.pixel_size,

@@ -22,8 +22,9 @@ from qtpy.QtWidgets import (
 from ..errors import CryodrgnError
 from ..particles import CsTable
 from . import notify
+from .form_parts import LABEL_WIDTH, empty, text_lines
 from .import_check import CheckPanel, Preflight, run_preflight
-from .import_form import ImportForm, empty, text_lines
+from .import_form import ImportForm
 from .import_model import ImportModel, Source, found, open_source
 from .import_preprocess import Preprocess, PreprocessPanel, run_preprocess
 from .import_preview import PreviewPanel
@@ -44,7 +45,7 @@ _HINT = (
     "<p><b>No particles are open.</b></p>"
     "<p>Choose a RELION .star, a cryoSPARC .cs, an .mrcs stack, or a .txt list of stacks. "
     "cryoDRGN's poses, CTF and indices (.pkl) and passthrough files go under <i>More files</i>.</p>"
-    "<p>To try it without data: <i>File › Open Sample › cryoDRGN</i>.</p>"
+    "<p>Without data of your own: <i>File › Open Sample › cryoDRGN</i>, then the Train dock.</p>"
 )
 
 
@@ -104,24 +105,33 @@ class ImportDock(Dock):
 
     def add_to_viewer(self) -> Any:
         """Show the set as a layer, as opening its file does; one that is there already is kept."""
-        particles = self.model.particles
+        particles, layers = self.model.particles, self._viewer.layers
         if particles is None:
             return None
-        for layer in self._viewer.layers:
-            if layer.metadata.get("particles") is particles:
-                return layer
-        try:
-            data, options, _ = stack_layer(particles, self.model.name, self._viewer.layers)
-        except CryodrgnError as error:
-            notify.error(error)
-            return None
+        layer = next((one for one in layers if one.metadata.get("particles") is particles), None)
+        if layer is None:
+            try:
+                data, options, _ = stack_layer(particles, self.model.name, layers)
+            except CryodrgnError as error:
+                notify.error(error)
+                return None
+            layer = self._viewer.add_image(data, **options)
+        self._bring_forward(layer)
+        return layer
+
+    def _bring_forward(self, layer: Any) -> None:
+        """Show a layer of particles where a volume may have been looked at."""
+        layer.visible = True
         if self.volume.layer is not None:
             self.volume.layer.visible = False
-        self._viewer.dims.ndisplay = 2
-        return self._viewer.add_image(data, **options)
+        dims = self._viewer.dims
+        dims.ndisplay = 2
+        # Images lie in the plane z = 0, and napari keeps the slice that it was at.
+        dims.set_point(dims.ndim - 3, 0)
+        self._viewer.reset_view()
 
-    def save(self) -> None:
-        """Ask for a file and write the set as it is here."""
+    def save(self, then_train: bool = False) -> None:
+        """Ask for a file and write the set as it is here; ``then_train`` opens the Train dock."""
         particles = self.model.particles
         if particles is None:
             return
@@ -132,15 +142,13 @@ class ImportDock(Dock):
             self, "Save the particles as they are here", start, _KINDS[kind]
         )
         if path:
+            self._train_after_saving = then_train
             self.model.save(Path(path))
-        else:
-            self._train_after_saving = False
 
     def train(self) -> None:
         """Open the Train dock on the set, saved first where no single file holds it."""
         if not self.model.in_one_file:
-            self._train_after_saving = True
-            self.save()
+            self.save(then_train=True)
             return
         if self.add_to_viewer() is not None:
             show_train(self._viewer, self.model.particles, self.model.inverted)
@@ -159,11 +167,10 @@ class ImportDock(Dock):
     def _update(self) -> None:
         model = self.model
         particles, there = model.particles, model.particles is not None
-        self.hint.setVisible(not there)
+        # After a failure its field says all there is to say.
+        self.hint.setVisible(not there and not self._failed)
         if model.opening and model.source is not None:
             self.hint.setText(f"<p>Opening {html.escape(model.source.path.name)} …</p>")
-        elif self._failed:
-            self.hint.setText("")
         else:
             self.hint.setText(_HINT)
         self.table.setVisible(there)
@@ -191,13 +198,12 @@ class ImportDock(Dock):
         for number, (label, text) in enumerate(entries.items()):
             name = QLabel(label)
             name.setStyleSheet(f"color: {colors(self._viewer.theme).dim}")
-            name.setFixedWidth(96)
+            name.setFixedWidth(LABEL_WIDTH)
             value = text_lines(text)
             self._rows.addWidget(name, number, 0, Qt.AlignmentFlag.AlignTop)
             self._rows.addWidget(value, number, 1)
 
     def _on_failed(self, field: str, error: Exception) -> None:
-        self._train_after_saving = False
         notify.error(error)
         self._failed = self.model.particles is None
         self._update()
@@ -210,7 +216,6 @@ class ImportDock(Dock):
             self.form.use_file(source.path)
             self.form.blockSignals(False)
         if self._train_after_saving:
-            self._train_after_saving = False
             self.train()
 
     def _follow_theme(self, _: object = None) -> None:
@@ -260,7 +265,7 @@ class ImportDock(Dock):
         self.save_button.setToolTip(
             "Write the set as it is here, with poses and corrections, as one .star or .cs file."
         )
-        self.save_button.clicked.connect(self.save)
+        self.save_button.clicked.connect(lambda _: self.save())
         self.train_button = QPushButton("Train on these")
         self.train_button.setToolTip("Open the Train dock on these particles.")
         self.train_button.clicked.connect(self.train)
@@ -285,7 +290,10 @@ def show_train(viewer: Any, particles: ParticleSet | None, inverted: bool) -> An
     for layer in viewer.layers:
         if layer.metadata.get("particles") is particles:
             train.form.source.setCurrentText(layer.name)
-    train.form.invert.setChecked(inverted)
+    train.form.advanced.invert.setChecked(inverted)
+    if inverted:
+        # Not to be overlooked.
+        train.form.more.expand(animate=False)
     if particles is not None and particles.has_poses:
         train.form.poses.setCurrentIndex(train.form.poses.findData("given"))
     return train

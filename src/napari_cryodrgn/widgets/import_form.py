@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import html
-from functools import partial
 from pathlib import Path
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit, FloatSpinBox
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QLayout,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ..errors import ParticleFileError
+from .form_parts import LABEL_WIDTH
 from .import_model import Source
 from .qt_tools import Colors, note
 
-_LABEL_WIDTH = 96
 _PARTICLES = "Particles (*.star *.cs *.csg *.mrcs *.mrc *.txt);;All files (*)"
 _PICKLES = "cryoDRGN (*.pkl);;All files (*)"
 _CS = "cryoSPARC (*.cs);;All files (*)"
@@ -37,7 +28,7 @@ class Field(QWidget):
         super().__init__()
         self.setToolTip(tip)
         name = QLabel(label)
-        name.setFixedWidth(_LABEL_WIDTH)
+        name.setFixedWidth(LABEL_WIDTH)
         self.problem = note(selectable=True)
         self.problem.hide()
         grid = QGridLayout(self)
@@ -88,7 +79,7 @@ class FileField(Field):
     @property
     def one(self) -> Path | None:
         """The path; None where there is none, or are several."""
-        return self.value if isinstance(self.value, Path) else None
+        return self.value.expanduser() if isinstance(self.value, Path) else None
 
     def set(self, path: Path | None) -> None:
         """Fill in a path, as a user would."""
@@ -100,8 +91,9 @@ class FileField(Field):
         if not self._typing:
             self._done()
 
-    def _type(self) -> None:
-        self._typing = True
+    def _type(self, text: str) -> None:
+        # The button that empties the field counts as typing; nothing is typed after it.
+        self._typing = bool(text)
 
     def _done(self) -> None:
         self._typing = False
@@ -177,6 +169,8 @@ class ImportForm(QWidget):
         rest = QVBoxLayout(inner)
         rest.setContentsMargins(0, 0, 0, 0)
         rest.setSpacing(4)
+        # Else its fields would stand to the right of those above.
+        self.more.content().layout().setContentsMargins(0, 0, 0, 0)
         for name in list(self.fields)[2:]:
             rest.addWidget(self.fields[name])
         self.more.addWidget(inner)
@@ -185,8 +179,7 @@ class ImportForm(QWidget):
             if isinstance(field, FileField):
                 field.edited.connect(self.edited)
         for number in (self.amplitude_contrast, self.pixel_size):
-            number.native.editingFinished.connect(partial(self._number_edited, number))
-        self._numbers = {id(n): n.value for n in (self.amplitude_contrast, self.pixel_size)}
+            number.changed.connect(lambda _: self.edited.emit())
 
     @property
     def source(self) -> Source | None:
@@ -196,7 +189,7 @@ class ImportForm(QWidget):
             return None
         several = self.passthrough.value
         return Source(
-            path.expanduser(),
+            path,
             data_folder=self.data_folder.one,
             poses=self.poses.one,
             ctf=self.ctf.one,
@@ -214,7 +207,8 @@ class ImportForm(QWidget):
                 field.set(None)
                 field.blockSignals(False)
         for number in (self.amplitude_contrast, self.pixel_size):
-            number.value = 0
+            with number.changed.blocked():
+                number.value = 0
         self.path.set(path)
 
     def complain(self, field: str, error: Exception | None, colors: Colors) -> None:
@@ -223,37 +217,6 @@ class ImportForm(QWidget):
             one.complain(error if name == field else None, colors)
         if error is not None and field in list(self.fields)[2:]:
             self.more.expand(animate=False)
-
-    def _number_edited(self, number: FloatSpinBox) -> None:
-        if self._numbers[id(number)] != number.value:
-            self._numbers[id(number)] = number.value
-            self.edited.emit()
-
-
-def text_lines(text: str = "") -> QLabel:
-    """A wrapped text that takes as many lines as it needs, and no more."""
-    label = note(text, selectable=True)
-    # Qt would reserve the lines that it needs in a narrow column.
-    label.setMinimumHeight(1)
-    return label
-
-
-def small_button(text: str, tip: str) -> QPushButton:
-    """A button no wider than its text."""
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-    return button
-
-
-def empty(layout: QLayout) -> None:
-    """Take all widgets out of a layout and away."""
-    while layout.count():
-        widget = layout.takeAt(0).widget()
-        if widget is not None:
-            # Deleted only later: one of them may be the button that was clicked.
-            widget.hide()
-            widget.deleteLater()
 
 
 def _problem(error: Exception, colors: Colors) -> str:
@@ -279,4 +242,6 @@ def _number(high: float, step: float, decimals: int) -> FloatSpinBox:
     spin = FloatSpinBox(min=0, max=high, step=step, value=0)
     spin.native.setDecimals(decimals)
     spin.native.setSpecialValueText("from the file")
+    # What is typed counts once it is complete.
+    spin.native.setKeyboardTracking(False)
     return spin

@@ -172,7 +172,11 @@ class ImportModel:
             self.changed.emit()
 
     def save(self, path: Path) -> None:
-        """Write the set as it is here into one file, in the background, and go on with that."""
+        """Write the set as it is here into one file, in the background, and go on with that.
+
+        If meanwhile another file was opened, or the poses were corrected, the file is written all
+        the same, and what is shown stays.
+        """
         particles = self.particles
         if particles is None:
             return
@@ -188,9 +192,12 @@ class ImportModel:
             return read(path)
 
         def done(saved: ParticleSet) -> None:
-            self.source, self.particles, self.changes = Source(path), saved, []
+            as_saved = self.particles is particles
+            if as_saved:
+                self.source, self.particles, self.changes = Source(path), saved, []
             self.changed.emit()
-            self.saved.emit()
+            if as_saved:
+                self.saved.emit()
 
         def failed(error: Exception) -> None:
             self.changed.emit()

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
+from numpy.typing import NDArray
 from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from .import_form import small_button
+from .form_parts import small_button
 from .import_model import ImportModel, low_passes, random_rows
 from .particle_preview import CtfPicture, Preview
-from .qt_tools import Colors, disable_menu, note
+from .qt_tools import Colors, note
+from .still_plot import StillPlot
 
 COUNT, _COLUMNS = 12, 4
 _GAP = 2
 _ROWS = COUNT // _COLUMNS
-_GRAY = QImage.Format.Format_Grayscale8
+
+
+def gray_image(values: NDArray[np.uint8]) -> QImage:
+    """An image (y, x) for Qt, with a memory of its own."""
+    height, width = values.shape
+    data = values.tobytes()
+    return QImage(data, width, height, width, QImage.Format.Format_Grayscale8).copy()
 
 
 class Montage(QWidget):
@@ -56,9 +64,7 @@ class Montage(QWidget):
         self._images, self._titles, self._chosen = [], [], 0
         if preview is not None:
             for image, row in zip(preview.images, preview.rows, strict=True):
-                height, width = image.shape
-                made = QImage(image.tobytes(), width, height, width, _GRAY)
-                self._images.append(made.copy())
+                self._images.append(gray_image(image))
                 self._titles.append(f"{row + 1:,}")
         self.updateGeometry()
         self.update()
@@ -115,16 +121,8 @@ class CtfView(QWidget):
         self.image.setFixedSize(112, 112)
         self.image.setScaledContents(True)
         self.image.setToolTip("CTF up to Nyquist, bright where it is positive.")
-        self.plot = pg.PlotWidget()
-        self.plot.setFixedHeight(112)
-        disable_menu(self.plot.getPlotItem(), self)
-        self.plot.hideButtons()
-        self.plot.setMouseEnabled(x=False, y=False)
+        self.plot = StillPlot(height=112, axis_width=26)
         self.plot.setYRange(-1, 1, padding=0.05)
-        self.plot.getAxis("left").setWidth(26)
-        self.plot.getPlotItem().setContentsMargins(0, 6, 4, 0)
-        for side in ("left", "bottom"):
-            self.plot.getAxis(side).enableAutoSIPrefix(False)
         self.curve = self.plot.plot()
         self.plot.addItem(pg.InfiniteLine(0, angle=0, pen=pg.mkPen((128, 128, 128, 120))))
         layout = QHBoxLayout(self)
@@ -136,19 +134,14 @@ class CtfView(QWidget):
 
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
-        self.plot.setBackground(colors.background)
+        self.plot.set_colors(colors)
         self.curve.setPen(pg.mkPen(colors.blue, width=1.5))
-        for side in ("left", "bottom"):
-            self.plot.getAxis(side).setPen(colors.dim)
-            self.plot.getAxis(side).setTextPen(colors.text)
         self.plot.setLabel("bottom", "1/Å", color=colors.text, **{"font-size": "8pt"})
 
     def show_ctf(self, picture: CtfPicture) -> None:
         """Draw one."""
-        grey = np.ascontiguousarray((127.5 * (picture.image + 1)).astype(np.uint8))
-        height, width = grey.shape
-        made = QImage(grey.tobytes(), width, height, width, _GRAY)
-        self.image.setPixmap(QPixmap.fromImage(made))
+        gray = (127.5 * (picture.image + 1)).astype(np.uint8)
+        self.image.setPixmap(QPixmap.fromImage(gray_image(gray)))
         self.curve.setData(picture.frequency, picture.curve)
         self.plot.setXRange(0, float(picture.frequency[-1]), padding=0)
 
@@ -214,7 +207,7 @@ class PreviewPanel(QWidget):
         if particles is None:
             self._shown = None
             self.montage.show_images(None)
-            self.caption.setText("Opening …" if self.model.opening else "No particles are open.")
+            self.caption.clear()
             self.ctf.hide()
             return
         if before is None or before[0] is not particles:  # type: ignore[index]

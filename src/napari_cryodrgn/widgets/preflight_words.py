@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 #: What a row of the table of hypotheses is called.
 NAMES: dict[Change, str] = {
-    "none": "as given",
+    "none": "as they are",
     "shifts reversed": "shifts reversed",
     "no shifts": "without shifts",
     "rows reversed": "rows in reverse order",
@@ -69,7 +69,7 @@ def about_poses(comparison: Comparison) -> Finding:
             f"Poses: they fit; {NAMES[comparison.best.change]} would do as well or little better.",
             "unclear",
         )
-    return Finding("Poses: they fit the images best as given.", "good")
+    return Finding("Poses: they fit the images best as they are.", "good")
 
 
 def too_few(n: int) -> Finding:
@@ -78,6 +78,10 @@ def too_few(n: int) -> Finding:
 
 
 def about_map(result: Map) -> str:
-    """How many particles are in a map and how far its halves agree."""
+    """How many particles are in a map and how far its halves agree, if that means anything."""
+    from ..analysis.preflight import FEWEST
+
+    if result.n < FEWEST:
+        return f"{result.n:,} particles"
     unit = "Å" if result.pixel_size is not None else "px"
     return f"{result.n:,} particles: {result.resolution:.3g} {unit} (FSC 0.143)"

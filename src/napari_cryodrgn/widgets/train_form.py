@@ -8,28 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QAbstractSpinBox,
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSizePolicy,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ..training.settings import Settings
 from . import notify
 from .background import Background, Deliver
+from .form_parts import add_row, combo_box, new_form, setting_box, small_button, spin_box
 from .qt_tools import note
+from .train_advanced import AdvancedFields
 from .train_model import check_output, is_run, make_settings, next_output
 
 if TYPE_CHECKING:
@@ -134,14 +121,7 @@ class TrainForm(QWidget):
             "box": self.box.currentData(),
             "epochs": self.epochs.value() or None,
             "device": self.device.currentData(),
-            "seed": self.seed.value(),
-            "invert_contrast": self.invert.isChecked(),
-            "refine_poses": self.refine_poses.isChecked(),
-            "max_shift": self.max_shift.value() or None,
-            "starts": self.starts.value(),
-            "batch_size": self.batch_size.value(),
-            "learning_rate": self.learning_rate.value(),
-            "beta": self.beta.value(),
+            **self.advanced.values,
         }
 
     # Following the viewer
@@ -183,9 +163,12 @@ class TrainForm(QWidget):
         self.poses.model().item(given).setEnabled(has_poses)
         if not has_poses:
             self.poses.setCurrentIndex(self.poses.findData("search"))
-        if particles is not None and particles.dark is not None:
-            self.invert.setChecked(particles.dark)
+        # What was said of other particles does not hold for these.
+        self.advanced.invert.setChecked(particles is not None and bool(particles.dark))
         self.suggest_output()
+
+    def _on_poses(self, _: object = None) -> None:
+        self.advanced.set_given(self.poses.currentData() == "given")
 
     def _describe(self, particles: ParticleSet | None) -> None:
         if particles is None:
@@ -223,156 +206,69 @@ class TrainForm(QWidget):
     def _build(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        form = _form()
+        form = new_form()
         layout.addLayout(form)
 
-        self.source = _combo({})
+        self.source = combo_box({})
         self.source.currentIndexChanged.connect(self._on_source)
         self.about = note()
         self.about.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        browse = _small_button("Browse…", self._browse_particles)
-        browse.setToolTip("Take particles from a .star, .cs, .mrcs, .mrc or .txt file.")
-        _row(form, "Particles", self.source, browse, tip="An open layer of particles, or a file.")
+        browse = small_button(
+            "Browse…", "Take particles from a .star, .cs, .mrcs, .mrc or .txt file."
+        )
+        browse.clicked.connect(self._browse_particles)
+        add_row(
+            form, "Particles", self.source, browse, tip="An open layer of particles, or a file."
+        )
         form.addRow(self.about)
 
-        self.poses = _combo({"Search": "search", "From the file": "given"})
-        _row(
+        self.poses = combo_box({"Search": "search", "From the file": "given"})
+        add_row(
             form,
             "Poses",
             self.poses,
             tip="Search: orientations and shifts are found from the images alone. "
-            "From the file: those in the STAR file are kept.",
+            "From the file: those that came with the particles are used.",
         )
-        self.zdim = _setting("zdim")
+        self.zdim = setting_box("zdim")
         self.zdim.setSpecialValueText("0 (one structure)")
-        _row(
+        add_row(
             form,
             "Latent dims",
             self.zdim,
             tip="Dimensions of the latent variable that describes how particles differ. "
             "1 suits one motion; up to 8 for unknown heterogeneity; 0 for a single structure.",
         )
-        self.box = _combo({})
-        _row(form, "Box", self.box, tip="Crop in Fourier space to a smaller box: faster, coarser.")
-        self.epochs = _spin(0, 10_000, 0)
+        self.box = combo_box({})
+        add_row(
+            form, "Box", self.box, tip="Crop in Fourier space to a smaller box: faster, coarser."
+        )
+        self.epochs = spin_box(0, 10_000, 0)
         self.epochs.setSpecialValueText("auto")
-        _row(form, "Epochs", self.epochs, tip="Passes over all particles; auto suits most sets.")
-        self.device = _combo({"auto": "auto", "CPU": "cpu", "GPU (CUDA)": "cuda"})
-        _row(form, "Device", self.device, tip="Auto takes the GPU if there is one.")
+        add_row(form, "Epochs", self.epochs, tip="Passes over all particles; auto suits most sets.")
+        self.device = combo_box({"auto": "auto", "CPU": "cpu", "GPU (CUDA)": "cuda"})
+        add_row(form, "Device", self.device, tip="Auto takes the GPU if there is one.")
         self.output = QLineEdit()
         self.output.setPlaceholderText("run folder")
         self.output.textChanged.connect(self.output_changed)
-        choose = _small_button("Browse…", self._browse_output)
-        choose.setToolTip("Choose a folder: a new one for a new run, a run's to resume it.")
-        _row(form, "Output", self.output, choose, tip="Run folder: new, or of a run to resume.")
-
-        self.advanced = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
-        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
-        inner = QWidget()
-        more = _form()
-        inner.setLayout(more)
-        self._build_advanced(more)
-        self.advanced.addWidget(inner)
-        layout.addWidget(self.advanced)
-
-    def _build_advanced(self, form: QFormLayout) -> None:
-        defaults = {name: field.default for name, field in Settings.model_fields.items()}
-        self.invert = QCheckBox("particles are dark on light")
-        _row(form, "Contrast", self.invert, tip="Flip the sign of the images.")
-        self.refine_poses = QCheckBox("refine locally first")
-        _row(
-            form,
-            "Given poses",
-            self.refine_poses,
-            tip="Refine the rotations and shifts of the file against the map they give.",
+        choose = small_button(
+            "Browse…", "Choose a folder: new for a new run, a run's to resume it."
         )
-        self.max_shift = _number(0, 1000, 0, 1)
-        self.max_shift.setSpecialValueText("auto")
-        self.max_shift.setSuffix(" px")
-        _row(
-            form,
-            "Max shift",
-            self.max_shift,
-            tip="Largest shift searched, in pixels of the file; auto is 8 % of the box.",
-        )
-        self.starts = _setting("starts")
-        _row(form, "Starts", self.starts, tip="Random starts of the pose search; the best is kept.")
-        self.batch_size = _spin(1, 4096, defaults["batch_size"])
-        _row(form, "Batch size", self.batch_size, tip="Images per step.")
-        self.learning_rate = _number(0, 1, defaults["learning_rate"], 5)
-        self.learning_rate.setSingleStep(1e-4)
-        _row(form, "Learning rate", self.learning_rate)
-        self.beta = _number(0, 1000, defaults["beta"], 3)
-        _row(form, "KL weight", self.beta, tip="Weight of the KL divergence; 1 is the ELBO.")
-        self.seed = _spin(0, 2**31 - 1, defaults["seed"])
-        _row(form, "Seed", self.seed, tip="The same seed and device give the same run.")
+        choose.clicked.connect(self._browse_output)
+        add_row(form, "Output", self.output, choose, tip="Run folder: new, or of a run to resume.")
+
+        self.advanced = AdvancedFields()
+        self.poses.currentIndexChanged.connect(self._on_poses)
+        self._on_poses()
+        self.more = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
+        self.more.layout().setContentsMargins(0, 0, 0, 0)
+        # Else its fields would stand to the right of those above.
+        self.more.content().layout().setContentsMargins(0, 0, 0, 0)
+        self.more.addWidget(self.advanced)
+        layout.addWidget(self.more)
 
 
 def _read(path: Path) -> ParticleSet:
     from ..particles import read
 
     return read(path)
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setVerticalSpacing(4)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-    return form
-
-
-def _row(form: QFormLayout, label: str, *widgets: QWidget, tip: str = "") -> None:
-    line = QHBoxLayout()
-    line.setSpacing(4)
-    for position, widget in enumerate(widgets):
-        line.addWidget(widget, stretch=0 if position else 1)
-        if tip and not widget.toolTip():
-            widget.setToolTip(tip)
-    name = QLabel(label)
-    name.setToolTip(tip)
-    # One width for all labels, so that the fields of both forms stand in one column.
-    name.setFixedWidth(96)
-    form.addRow(name, line)
-
-
-def _combo(items: dict[str, str]) -> QComboBox:
-    combo = QComboBox()
-    for text, data in items.items():
-        combo.addItem(text, data)
-    # Long names must not widen the dock.
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(8)
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
-
-
-def _spin(low: int, high: int, value: int) -> QSpinBox:
-    spin = QSpinBox()
-    spin.setRange(low, high)
-    spin.setValue(value)
-    spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.UpDownArrows)
-    return spin
-
-
-def _setting(name: str) -> QSpinBox:
-    """A field for a whole number with the bounds and the default that `Settings` gives it."""
-    field = Settings.model_fields[name]
-    bounds = {type(limit).__name__: limit for limit in field.metadata}
-    low, high = bounds["Ge"].ge, bounds["Le"].le  # type: ignore[attr-defined]
-    return _spin(low, high, field.default)
-
-
-def _number(low: float, high: float, value: float, decimals: int) -> QDoubleSpinBox:
-    spin = QDoubleSpinBox()
-    spin.setDecimals(decimals)
-    spin.setRange(low, high)
-    spin.setValue(value)
-    return spin
-
-
-def _small_button(text: str, clicked: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-    button.clicked.connect(clicked)
-    return button

@@ -68,7 +68,7 @@ class TrainSession:
 
     def __repr__(self) -> str:
         # napari shows this when a window with a running worker is closed.
-        return "cryoDRGN training"
+        return "cryoDRGN job"
 
     def start(self) -> None:
         """Start the thread."""

@@ -19,7 +19,8 @@ _CHUNK_PIXELS = 1 << 22
 def write_volume_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Save a layer (z, y, x) as an .mrc file, or one (t, z, y, x) as numbered files.
 
-    Voxel size and origin are those of the layer, in Å; a size of 1 pixel is an unknown one.
+    Voxel size and origin are those of the layer, in Å whatever its unit; without a unit they are
+    taken as Å, and a size of 1 is an unknown one.
 
     Raises
     ------
@@ -36,7 +37,8 @@ def write_volume_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
             f"A volume has axes (z, y, x), but this layer has the shape {tuple(data.shape)}.",
             remedy="Save images as .tif.",
         )
-    sizes = np.array(meta["scale"][-3:], float)
+    angstroms = _angstroms(meta) or 1.0
+    sizes = angstroms * np.array(meta["scale"][-3:], float)
     if not np.allclose(sizes, sizes[0], rtol=1e-4):
         raise ParticleFileError(
             path,
@@ -44,7 +46,7 @@ def write_volume_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
             field="scale",
             remedy="Resample the volume, or correct the scale of the layer.",
         )
-    z, y, x = (float(start) for start in meta["translate"][-3:])
+    z, y, x = (angstroms * float(start) for start in meta["translate"][-3:])
     size = _pixel_size(meta)
     if data.ndim == 3:
         write_volume(path, np.asarray(data), size, (x, y, z))
@@ -91,8 +93,17 @@ def write_stack_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def _pixel_size(meta: dict[str, Any]) -> float | None:
-    """Å per pixel of a layer; None if it is 1 and nothing says that this is in Å."""
-    size = float(meta["scale"][-1])
-    units = [str(unit) for unit in meta.get("units") or ()]
-    angstrom = bool(units) and units[-1] == "angstrom"
-    return size if angstrom or size != 1 else None
+    """Å per pixel of a layer; None if it is 1 of no unit of length."""
+    size, angstroms = float(meta["scale"][-1]), _angstroms(meta)
+    if angstroms is None:
+        return size if size != 1 else None
+    return angstroms * size
+
+
+def _angstroms(meta: dict[str, Any]) -> float | None:
+    """Å in the unit of a layer's last axis; None if that is no length, as napari's own "pixel"."""
+    unit = (meta.get("units") or (None,))[-1]
+    if unit is None:
+        return None
+    length = 1.0 * unit
+    return float(length.to("angstrom").magnitude) if length.check("[length]") else None

@@ -206,6 +206,8 @@ def _npy(random: Random, raw: bytes) -> bytes:
 def _opcodes(random: Random, raw: bytes) -> bytes:
     """Other opcodes, other lengths, and hostile pickles before, in and behind."""
     snippet = random.choice(_SNIPPETS)
+    if not raw:
+        return snippet
     try:
         places = [at for _, _, at in pickletools.genops(raw) if at is not None]
     except ValueError:

@@ -17,7 +17,9 @@ from napari_cryodrgn.particles import (
     read_poses,
     read_table,
     read_volume,
+    write_ctf,
     write_indices,
+    write_poses,
 )
 
 
@@ -149,6 +151,30 @@ def test_export_some_with_other_poses(simulated: Path, trained: Path, tmp_path: 
     call("export", trained, "-o", tmp_path / "all.pkl")
     assert len(read_indices(tmp_path / "all.pkl")) == 60
     assert ".star" in fails("export", trained, "-o", tmp_path / "out.cs")
+    message = fails("export", trained, "-o", tmp_path / "no.pkl", "--poses", trained / "pose.pkl")
+    assert "no room" in message
+    assert "at its end" in fails("export", tmp_path, "-o", tmp_path / "no.star")
+
+
+def test_dark_particles_are_called_so_on_the_way_to_a_star_file(
+    simulated: Path, tmp_path: Path
+) -> None:
+    fields = [
+        ("uid", "<u8"), ("blob/path", "S200"), ("blob/idx", "<u4"), ("blob/shape", "<u4", (2,)),
+        ("blob/psize_A", "<f4"), ("blob/sign", "<f4"),
+    ]  # fmt: skip
+    table = np.zeros(3, fields)
+    table["uid"], table["blob/path"] = [5, 6, 7], str(simulated / "particles.mrcs").encode()
+    table["blob/idx"], table["blob/shape"] = [2, 0, 1], 24
+    table["blob/psize_A"] = 3.0
+    for sign in (-1, 1):
+        table["blob/sign"] = sign
+        with (tmp_path / "a.cs").open("wb") as file:
+            np.save(file, table)
+        told = call("export", tmp_path / "a.cs", "-o", tmp_path / "a.star")
+        assert ("dark on light" in told) == (sign < 0)
+        assert "Warning" not in call("export", tmp_path / "a.cs", "-o", tmp_path / "b.cs")
+    assert read(tmp_path / "a.star").images.image_index.tolist() == [2, 0, 1]
 
 
 def test_export_to_what_was_before(simulated: Path, tmp_path: Path) -> None:
@@ -165,6 +191,42 @@ def test_export_to_what_was_before(simulated: Path, tmp_path: Path) -> None:
     assert "what these particles were" in fails(
         "export", simulated / "particles.star", "--original", "-o", tmp_path / "no.star"
     )
+
+
+def test_a_cryodrgn_project(simulated: Path, tmp_path: Path) -> None:
+    known = read(simulated / "particles.star")
+    assert known.ctf is not None
+    write_ctf(tmp_path / "ctf.pkl", known.ctf, known.box, known.pixel_size)
+    write_poses(tmp_path / "poses.pkl", known.rotations, known.shifts, known.box)
+    write_indices(tmp_path / "ind.pkl", np.arange(40))
+    stack = simulated / "particles.mrcs"
+    files = [
+        "--ctf", tmp_path / "ctf.pkl", "--poses", tmp_path / "poses.pkl", "--indices",
+        tmp_path / "ind.pkl",
+    ]  # fmt: skip
+    told = " ".join(call("info", stack, *files).split())
+    for words in ("Particles 40", "defocus", "Poses given"):
+        assert words in told
+    call("preprocess", stack, tmp_path / "out", "--box", 16, *files)
+    made = read(tmp_path / "out/particles.star")
+    assert len(made) == 40
+    np.testing.assert_allclose(made.rotations, known.rotations[:40], atol=1e-6)
+    np.testing.assert_allclose(made.shifts, known.shifts[:40] * 16 / 24, atol=1e-4)
+    np.testing.assert_allclose(made.ctf.defocus_u, known.ctf.defocus_u[:40], atol=0.01)
+    files[2] = "--pose-file"
+    call("train", stack, "-o", tmp_path / "run", "--epochs", 1, *files)
+    assert len(read(tmp_path / "run/particles.star")) == 40
+    assert "given beside" in fails("info", tmp_path / "ctf.pkl")
+
+
+def test_what_a_file_leaves_open_can_be_given(shared_data: Path) -> None:
+    formats = shared_data / "formats"
+    star = formats / "FinalRefinement-OriginalParticles-PfCRT.star"
+    assert "amplitude contrast" in fails("info", star)
+    assert "300 kV" in call("info", star, "--amplitude-contrast", 0.1)
+    assert "Pixel size unknown" in " ".join(call("info", formats / "hand.mrcs").split())
+    assert "1.5 Å" in call("info", formats / "hand.mrcs", "--pixel-size", 1.5)
+    assert "Choose a file" in fails("info", formats)
 
 
 def test_errors_are_one_line_that_names_the_file(simulated: Path, tmp_path: Path) -> None:

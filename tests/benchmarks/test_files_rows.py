@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.files_rows import noise_stack, sparse_stack, write_table
+from benchmarks.files_made import noise_stack, sparse_stack, write_table
 from napari_cryodrgn.particles import read
 
 

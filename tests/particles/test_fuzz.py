@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -10,6 +11,7 @@ pytest.importorskip("resource", reason="the campaign limits memory and time as U
 
 from benchmarks.fuzz import campaign, judge, summary
 from benchmarks.fuzz_files import KINDS, neighbours, valid
+from benchmarks.fuzz_mutations import mutate
 
 FILES = 200
 
@@ -22,6 +24,12 @@ def test_spoilt_files_are_read_or_refused(kind: str) -> None:
     assert not found["failures"]
     outcomes = {entry["outcome"] for entry in results}
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_file_can_be_spoilt_too(kind: str) -> None:
+    # What an earlier mutation cut to nothing.
+    assert all(isinstance(mutate(kind, Random(seed), [b""]), bytes) for seed in range(300))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -112,6 +113,37 @@ def test_cryodrgn_files_go_before_the_table(
     write_ctf(tmp_path / "ctf.pkl", CTFParameters.create([1, 2], 3), 8, 2.6)
     with pytest.raises(ParticleFileError, match=r"pixels 2.6 Å, but .* says 2.5"):
         read(star, ctf=tmp_path / "ctf.pkl")
+
+
+def test_ctf_file_of_several_pixel_sizes(tmp_path: Path, make_stack: MakeStack) -> None:
+    make_stack(tmp_path / "a.mrcs", 3)
+    rows = np.tile(np.float32([8, 2.5, 15000, 14000, 10, 300, 2.7, 0.1, 0]), (3, 1))
+    path = tmp_path / "ctf.pkl"
+
+    def given(column: int, value: float) -> Path:
+        table = rows.copy()
+        table[1, column] = value
+        path.write_bytes(pickle.dumps(table))
+        return path
+
+    # Of a second microscope: its CTF is stated for the pixels of the others.
+    particles = read(tmp_path / "a.mrcs", ctf=given(1, 2.502))
+    assert particles.pixel_size == pytest.approx(2.5)
+    assert particles.ctf is not None
+    expected = [15000, 15000 * (2.5 / 2.502) ** 2, 15000]
+    np.testing.assert_allclose(particles.ctf.defocus_u, expected, rtol=1e-6)
+    with pytest.raises(ParticleFileError, match="are mixed") as caught:
+        read(tmp_path / "a.mrcs", ctf=given(1, 3.0))
+    assert caught.value.field == "ctf"
+    with pytest.raises(ParticleFileError, match="boxes go from 8 to 16"):
+        read(tmp_path / "a.mrcs", ctf=given(0, 16))
+
+
+def test_a_pixel_size_is_used_where_no_file_says(tmp_path: Path, make_stack: MakeStack) -> None:
+    make_stack(tmp_path / "unknown.mrcs", 2)
+    make_stack(tmp_path / "known.mrcs", 2, pixel_size=2.5)
+    assert read(tmp_path / "unknown.mrcs", pixel_size=1.5).pixel_size == 1.5
+    assert read(tmp_path / "known.mrcs", pixel_size=1.5).pixel_size == 2.5
 
 
 def test_cryodrgn_files_that_do_not_fit(tmp_path: Path, make_stack: MakeStack) -> None:

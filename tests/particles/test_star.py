@@ -11,7 +11,7 @@ import torch
 
 from napari_cryodrgn.errors import ParticleFileError
 from napari_cryodrgn.imaging import CTF, CTFParameters
-from napari_cryodrgn.particles import read, read_table, rotations_from_euler
+from napari_cryodrgn.particles import read, read_table, rotations_from_euler, write_star
 
 from .conftest import OPTICS, MakeStack, MakeStar
 
@@ -188,6 +188,32 @@ def test_no_poses(tmp_path: Path, make_star: MakeStar) -> None:
         rlnAnglePsi="-999",
     )
     assert read_table(star).poses is None
+
+
+def test_alignments_of_2d_classes_are_no_poses(
+    tmp_path: Path, make_stack: MakeStack, make_star: MakeStar
+) -> None:
+    make_stack(tmp_path / "a.mrcs", 2)
+    flat = {"rlnAngleRot": "0.000000", "rlnAngleTilt": "0.000000"}
+    star = make_star(tmp_path / "a.star", ["1@a.mrcs", "2@a.mrcs"], rlnAnglePsi="40", **flat)
+    classified = read(star)
+    assert not classified.has_poses
+    write_star(tmp_path / "b.star", classified)
+    assert read_table(tmp_path / "b.star").table.column("rlnAnglePsi") == ["40", "40"]
+    # One of them elsewhere, and these are views of a structure.
+    flat["rlnAngleTilt"] = ["0", "9"]
+    assert read(make_star(star, ["1@a.mrcs", "2@a.mrcs"], **flat)).has_poses
+
+
+def test_premultiplied_images_are_refused(tmp_path: Path, make_star: MakeStar) -> None:
+    flag = "rlnCtfDataAreCtfPremultiplied"
+    for value in "01":
+        star = make_star(tmp_path / f"{value}.star", names(2), [{**OPTICS, flag: value}])
+        if value == "0":
+            assert read_table(star).ctf is not None
+    with pytest.raises(ParticleFileError, match="count twice") as caught:
+        read_table(star)
+    assert caught.value.field == flag
 
 
 @pytest.mark.parametrize(

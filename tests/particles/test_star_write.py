@@ -8,7 +8,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from napari_cryodrgn.errors import CryodrgnError, ParticleFileError
-from napari_cryodrgn.particles import ParticleSet, ParticleTable, read, read_table, write_star
+from napari_cryodrgn.imaging import CTFParameters
+from napari_cryodrgn.particles import (
+    ParticleSet,
+    ParticleTable,
+    PreprocessSettings,
+    preprocess,
+    read,
+    read_table,
+    write_ctf,
+    write_star,
+)
 
 from .conftest import OPTICS, MakeStack, MakeStar
 
@@ -207,6 +217,45 @@ def test_table_without_a_pixel_size_gets_pixels(
     rotations, shifts = new_poses(2)
     write_star(tmp_path / "b.star", read(star), rotations, shifts)
     np.testing.assert_allclose(read(tmp_path / "b.star").shifts, shifts, atol=1e-5)
+
+
+def test_ctf_given_apart_is_written(particles: ParticleSet, tmp_path: Path) -> None:
+    write_ctf(tmp_path / "ctf.pkl", CTFParameters.create(np.arange(6) + 9000.0, 8000), 8, 2.5)
+    given = read(particles.source, ctf=tmp_path / "ctf.pkl")
+    write_star(tmp_path / "b.star", given.select([4, 0]))
+    again = read(tmp_path / "b.star", tmp_path / "project")
+    assert again.ctf is not None
+    assert again.ctf.defocus_u.tolist() == [9004, 9000]
+    assert again.ctf.defocus_v.tolist() == [8000, 8000]
+    names = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnImageName")
+    same = tuple(name for name in particles.table.columns if name not in names)
+    before, after = table_of(particles.source), table_of(tmp_path / "b.star")
+    for name in same:
+        assert after.column(name) == before.column(name, [4, 0]), name
+
+
+@pytest.mark.parametrize("header", [None, 3.0])
+@pytest.mark.parametrize("version", ["3.0", "3.1"])
+def test_pixel_size_given_apart_is_written(
+    tmp_path: Path, make_stack: MakeStack, make_star: MakeStar, version: str, header: float | None
+) -> None:
+    make_stack(tmp_path / "a.mrcs", 2, box=32, pixel_size=header)
+    optics = {k: v for k, v in OPTICS.items() if k not in ("rlnImagePixelSize", "rlnImageSize")}
+    bare = dict.fromkeys(("rlnOriginXAngst", "rlnOriginYAngst", "rlnAngleRot", "rlnAngleTilt"))
+    star = make_star(
+        tmp_path / "a.star",
+        ["1@a.mrcs", "2@a.mrcs"],
+        [optics] if version == "3.1" else None,
+        **bare if version == "3.1" else {**bare, **optics},
+    )
+    given = read(star, pixel_size=2.5)
+    write_star(tmp_path / "b.star", given)
+    assert read(tmp_path / "b.star").pixel_size == given.pixel_size == (header or 2.5)
+    added = len(table_of(tmp_path / "b.star").columns) - len(table_of(star).columns)
+    assert added == (header is None)
+    *_, small = preprocess(given, tmp_path / "small", PreprocessSettings(16))
+    assert isinstance(small, ParticleSet)
+    assert small.pixel_size == pytest.approx(2 * (header or 2.5))
 
 
 def test_empty_selection_is_not_written(particles: ParticleSet, tmp_path: Path) -> None:

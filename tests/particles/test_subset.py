@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from napari_cryodrgn.errors import CryodrgnError, ParticleFileError
+from napari_cryodrgn.imaging import CTFParameters
 from napari_cryodrgn.particles import (
     Origin,
     ParticleSet,
     ParticleTable,
+    PreprocessSettings,
+    preprocess,
     read,
     read_cs_table,
     read_indices,
     read_table,
+    write_ctf,
     write_original,
     write_subset,
 )
@@ -192,13 +196,17 @@ def test_real_stars_are_the_same_column_by_column(
         n = int(listed.image_index[listed.stack_index == i].max()) + 1
         make_stack(stars / stack, n, box)
     write_subset(stars / "again.star", read(stars / name, amplitude_contrast=0.1))
-    before, after = (read_table(stars / each, 0.1).table for each in (name, "again.star"))
-    assert columns(after) == columns(before)
+    before, after = read_table(source, 0.1).table, read_table(stars / "again.star").table
+    # Only the contrast that was given when reading is added, so that it is not asked for again.
+    own = {column for block in before.blocks for column in block.columns}
+    given = () if "rlnAmplitudeContrast" in own else ("rlnAmplitudeContrast",)
+    assert columns(after) == columns(before) | dict.fromkeys(given, ["0.100000"] * len(before))
     assert [b.name for b in after.blocks] == [b.name for b in before.blocks]
     for one, other in zip(before.blocks, after.blocks, strict=True):
         assert other.comments == one.comments
-        assert other.columns == one.columns
-        assert list(other.rows) == list(one.rows)
+        assert other.columns == one.columns + (given if one is before.particles else ())
+        added = " 0.100000" if given and one is before.particles else ""
+        assert list(other.rows) == [row + added for row in one.rows]
 
 
 def test_indices(star: ParticleSet, tmp_path: Path) -> None:
@@ -280,6 +288,23 @@ def test_original_of_other_kinds(halved: ParticleSet, cs: ParticleSet, tmp_path:
     np.testing.assert_allclose(read(tmp_path / "s.star").shifts, 2 * shifts, atol=1e-5)
 
 
+def test_original_stack_keeps_what_files_beside_it_told(
+    tmp_path: Path, make_stack: MakeStack
+) -> None:
+    make_stack(tmp_path / "raw.mrcs", 4, box=32)
+    ctf = CTFParameters.create(np.arange(4) + 15000.0, 14000)
+    write_ctf(tmp_path / "ctf.pkl", ctf, 32, 2.5)
+    raw = read(tmp_path / "raw.mrcs", ctf=tmp_path / "ctf.pkl").select([3, 1])
+    *_, small = preprocess(raw, tmp_path / "small", PreprocessSettings(16))
+    assert isinstance(small, ParticleSet)
+    write_original(tmp_path / "back.star", small, *other_poses(2))
+    back = read(tmp_path / "back.star")
+    assert (back.box, back.pixel_size) == (32, 2.5)
+    assert back.ctf is not None
+    assert back.ctf.defocus_u.tolist() == [15003, 15001]
+    np.testing.assert_array_equal(back.images.read(slice(None)), raw.images.read(slice(None)))
+
+
 def test_original_that_is_not_known(halved: ParticleSet, star: ParticleSet, tmp_path: Path) -> None:
     with pytest.raises(CryodrgnError, match="what these particles were"):
         write_original(tmp_path / "b.star", star)
@@ -287,6 +312,11 @@ def test_original_that_is_not_known(halved: ParticleSet, star: ParticleSet, tmp_
     beyond = replace(halved, origin=replace(halved.origin, rows=np.array([4, 9, 0])))
     with pytest.raises(ParticleFileError, match="row 10"):
         write_original(tmp_path / "b.star", beyond)
+    moved = (tmp_path / "a.star").read_text().replace("o'brien.mrc", "other.mrc")
+    (tmp_path / "a.star").write_text(moved)
+    with pytest.raises(ParticleFileError, match=r"Row 5 was .*brien.* is .*other") as caught:
+        write_original(tmp_path / "b.star", halved)
+    assert caught.value.field == "rlnMicrographName"
     (tmp_path / "a.star").unlink()
     with pytest.raises(ParticleFileError, match="no longer there"):
         write_original(tmp_path / "b.star", halved)

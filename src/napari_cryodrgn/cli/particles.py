@@ -9,9 +9,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import ParticleFileError, TrainingError
+from ..errors import CryodrgnError, ParticleFileError
 from .output import bar as progress_bar
 from .output import console, messages
+from .reading import (
+    AmplitudeContrast,
+    Ctf,
+    DataFolder,
+    Indices,
+    Passthrough,
+    PixelSize,
+    Poses,
+)
 
 _UNKNOWN_VOXEL = 5.0
 
@@ -40,7 +49,7 @@ def simulate(
 
     with messages():
         if map_file and trajectory:
-            raise TrainingError("--map and --trajectory: give one of them, not both.")
+            raise CryodrgnError("--map and --trajectory: give one of them, not both.")
         molecule: imaging.Molecule
         if map_file:
             volume = read_volume(map_file)
@@ -59,7 +68,7 @@ def simulate(
                 molecule, particles, box, size, snr=snr, max_shift=max_shift, seed=seed
             )
         except ValueError as error:
-            raise TrainingError(f"simulate: {error}.") from error
+            raise CryodrgnError(f"simulate: {error}.") from error
         with progress_bar() as bar:
             task = bar.add_task("Simulating", total=particles)
             star = write_simulation(out, simulation, lambda n, _: bar.update(task, completed=n))
@@ -81,16 +90,29 @@ def preprocess(
     invert: Annotated[
         bool | None, typer.Option(help="Turn the contrast; default: if the file says dark.")
     ] = None,
-    data_folder: Annotated[
-        Path | None, typer.Option(help="Where to look for stacks named in the file.")
-    ] = None,
+    data_folder: DataFolder = None,
+    passthrough: Passthrough = None,
+    poses: Poses = None,
+    ctf: Ctf = None,
+    indices: Indices = None,
+    amplitude_contrast: AmplitudeContrast = None,
+    pixel_size: PixelSize = None,
 ) -> None:
     """Write a smaller, normalised set; goes on where it was interrupted."""
     from ..particles import PreprocessSettings, read
     from ..particles import preprocess as run
 
     with messages(), progress_bar() as bar:
-        found = read(file, data_folder)
+        found = read(
+            file,
+            data_folder,
+            amplitude_contrast=amplitude_contrast,
+            pixel_size=pixel_size,
+            passthrough=passthrough or (),
+            poses=poses,
+            ctf=ctf,
+            indices=indices,
+        )
         turned = bool(found.dark) if invert is None else invert
         settings = PreprocessSettings(box=box, window=window, normalise=normalise, invert=turned)
         task = bar.add_task("Preprocessing", total=1.0)
@@ -103,17 +125,21 @@ def preprocess(
 
 def info(
     path: Annotated[Path, typer.Argument(help="Particles, a volume or a run folder.")],
-    data_folder: Annotated[
-        Path | None, typer.Option(help="Where to look for stacks named in the file.")
-    ] = None,
+    data_folder: DataFolder = None,
+    passthrough: Passthrough = None,
+    poses: Poses = None,
+    ctf: Ctf = None,
+    indices: Indices = None,
+    amplitude_contrast: AmplitudeContrast = None,
+    pixel_size: PixelSize = None,
 ) -> None:
     """Print what a reader sees in a file or run folder."""
     from ..analysis import Run
-    from ..particles import mrc_kind, read_volume
+    from ..particles import mrc_kind, read, read_listed, read_volume
 
     warning = None
     with messages():
-        if path.is_dir():
+        if any((path / name).is_file() for name in ("config.yaml", "config.pkl")):
             run = Run.open(path)
             rows = {
                 "run": str(run.folder),
@@ -135,7 +161,24 @@ def info(
                 "values": f"{volume.data.min():.4g} to {volume.data.max():.4g}",
             }
         else:
-            rows, warning = _described(path, data_folder)
+            try:
+                particles = read(
+                    path,
+                    data_folder,
+                    amplitude_contrast=amplitude_contrast,
+                    pixel_size=pixel_size,
+                    passthrough=passthrough or (),
+                    poses=poses,
+                    ctf=ctf,
+                    indices=indices,
+                )
+                rows = particles.describe()
+            except ParticleFileError as error:
+                # The table alone, where its images cannot be opened.
+                listed = read_listed(path, passthrough or (), amplitude_contrast)
+                if listed is None:
+                    raise
+                rows, warning = listed.describe(), error
         table = Table(show_header=False, box=None)
         for name, value in rows.items():
             table.add_row(f"[bold]{name}[/bold]", escape(value))
@@ -151,47 +194,49 @@ def export(
         Path,
         typer.Option("--output", "-o", help="File to write: .star, .cs, or .pkl of indices."),
     ],
-    indices: Annotated[
-        Path | None, typer.Option(help="Which particles: cryoDRGN's .pkl of indices.")
-    ] = None,
-    poses: Annotated[
-        Path | None, typer.Option(help="Poses to write: cryoDRGN's .pkl, such as a run's pose.pkl.")
-    ] = None,
     original: Annotated[
         bool, typer.Option("--original", help="As the file they were preprocessed from.")
     ] = False,
-    data_folder: Annotated[
-        Path | None, typer.Option(help="Where to look for stacks named in the file.")
-    ] = None,
-    passthrough: Annotated[
-        list[Path] | None, typer.Option(help="Further .cs file of the same particles.")
-    ] = None,
+    data_folder: DataFolder = None,
+    passthrough: Passthrough = None,
+    poses: Poses = None,
+    ctf: Ctf = None,
+    indices: Indices = None,
+    amplitude_contrast: AmplitudeContrast = None,
+    pixel_size: PixelSize = None,
 ) -> None:
     """Write particles, all or some, for the program they came from."""
     from ..particles import read, write_original, write_subset
 
     with messages():
+        if poses and output.suffix.lower() == ".pkl":
+            raise CryodrgnError("--poses: a .pkl of indices has no room for them. Write a .star.")
+        source = particles
+        if particles.is_dir():
+            source = particles / "particles.star"
+            if not source.is_file():
+                raise CryodrgnError(
+                    f"{particles}: it has no particles.star, which a run writes at its end. "
+                    "Give the file of the particles itself."
+                )
         found = read(
-            particles / "particles.star" if particles.is_dir() else particles,
+            source,
             data_folder,
+            amplitude_contrast=amplitude_contrast,
+            pixel_size=pixel_size,
             passthrough=passthrough or (),
             poses=poses,
+            ctf=ctf,
             indices=indices,
         )
-        (write_original if original else write_subset)(output, found)
+        if original:
+            write_original(output, found, data_folder=data_folder)
+        else:
+            write_subset(output, found)
         console.print(f"{escape(str(output))}: {len(found)} particles", soft_wrap=True)
-
-
-def _described(
-    path: Path, data_folder: Path | None
-) -> tuple[dict[str, str], ParticleFileError | None]:
-    """What is known of a file's particles, and why their images cannot be opened."""
-    from ..particles import read, read_listed
-
-    try:
-        return read(path, data_folder).describe(), None
-    except ParticleFileError as error:
-        listed = read_listed(path)
-        if listed is None:
-            raise
-        return listed.describe(), error
+        if found.dark and output.suffix.lower() == ".star":
+            console.print(
+                "[yellow]Warning:[/yellow] the particles are dark on light, which a STAR file "
+                "cannot say. Give --invert where it is used.",
+                soft_wrap=True,
+            )

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from ..errors import TrainingError
+from ..errors import CryodrgnError, TrainingError
 from .output import bar as progress_bar
 from .output import console, messages
+from .reading import AmplitudeContrast, Ctf, DataFolder, Indices, Passthrough, PixelSize
 
 
 class PoseMode(StrEnum):
@@ -40,9 +41,6 @@ def train(
     box: Annotated[int | None, typer.Option(help="Crop to this box in Fourier space.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[Device, typer.Option()] = Device.auto,
-    data_folder: Annotated[
-        Path | None, typer.Option(help="Where to look for stacks named in the file.")
-    ] = None,
     max_shift: Annotated[
         float | None, typer.Option(help="Largest shift searched, in pixels; 8 % of the box.")
     ] = None,
@@ -53,13 +51,31 @@ def train(
         bool | None, typer.Option(help="Particles are dark on light; default: if the file says so.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    data_folder: DataFolder = None,
+    passthrough: Passthrough = None,
+    pose_file: Annotated[
+        Path | None, typer.Option(help="cryoDRGN's .pkl of poses, in place of the file's.")
+    ] = None,
+    ctf: Ctf = None,
+    indices: Indices = None,
+    amplitude_contrast: AmplitudeContrast = None,
+    pixel_size: PixelSize = None,
 ) -> None:
     """Infer poses, latents and volumes from particle images."""
     from ..particles import read
     from ..training import Settings
 
     with messages():
-        found = read(particles, data_folder)
+        found = read(
+            particles,
+            data_folder,
+            amplitude_contrast=amplitude_contrast,
+            pixel_size=pixel_size,
+            passthrough=passthrough or (),
+            poses=pose_file,
+            ctf=ctf,
+            indices=indices,
+        )
         mode = poses.value if poses else ("given" if found.has_poses else "search")
         try:
             settings = Settings.model_validate(
@@ -141,21 +157,21 @@ def decode(
     with messages():
         opened = Run.open(run)
         if (z is None) == (particle is None) and opened.zdim:
-            raise TrainingError("decode: give either --z or --particle.")
+            raise CryodrgnError("decode: give either --z or --particle.")
         if opened.zdim == 0:
             latent: list[float] = []
         elif z is not None:
             try:
                 latent = [float(part) for part in z.split(",")]
             except ValueError:
-                raise TrainingError(f"--z: expected numbers such as 0.1,-0.3, got {z!r}.") from None
+                raise CryodrgnError(f"--z: expected numbers such as 0.1,-0.3, got {z!r}.") from None
         else:
             assert particle is not None
             if opened.latents is None:
-                raise TrainingError(f"{run}: z.pkl is not there yet. Wait for the first epoch.")
+                raise CryodrgnError(f"{run}: z.pkl is not there yet. Wait for the first epoch.")
             n = len(opened.latents.mu)
             if not 0 <= particle < n:
-                raise TrainingError(f"--particle: expected 0 to {n - 1}, got {particle}.")
+                raise CryodrgnError(f"--particle: expected 0 to {n - 1}, got {particle}.")
             latent = opened.latents.mu[particle].tolist()
         write_volume(output, opened.decode(latent), opened.pixel_size)
         console.print(f"{output}: box {opened.box}, {opened.pixel_size:.3g} Å/px")

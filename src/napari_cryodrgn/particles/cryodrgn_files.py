@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from napari_cryodrgn.errors import ParticleFileError
 from napari_cryodrgn.imaging import CTFParameters
 
-from .files import replacing
+from .files import read_whole, replacing
+from .optics import common_pixel_size, ctf_at
 from .particle_set import Poses
 from .plain_pickle import PlainUnpickler
 
@@ -32,14 +33,7 @@ def read_pickles(path: Path | str) -> list[Any]:
         If the file is missing or damaged, or holds anything else.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ParticleFileError(
-            path, "There is no such file.", remedy="Check the name and the folder."
-        ) from None
-    except OSError as error:
-        raise ParticleFileError(path, f"It cannot be opened: {error.strerror}.") from error
+    raw = read_whole(path)
     if raw.startswith(b"PK"):
         raise ParticleFileError(
             path,
@@ -64,7 +58,7 @@ def read_poses(path: Path | str, box: int) -> Poses:
         A pickle of (rotations, translations), or of rotations alone: shifts are then zero.
     box
         Of the particles in pixels, which the translations are a fraction of. Those of ``abinit``
-        are in pixels: values above 1 tell.
+        are in pixels of the images it was run on: values above 1 tell.
 
     Raises
     ------
@@ -141,15 +135,28 @@ def write_latents(path: Path | str, mu: ArrayLike, logvar: ArrayLike) -> None:
 def read_ctf(path: Path | str) -> tuple[CTFParameters, int, float]:
     """Read cryoDRGN's CTF parameters (N, 9), and the box in pixels and Å per pixel beside them.
 
+    Where pixel sizes differ a little, the parameters are those that give each particle's own CTF
+    at their median, which is the one returned.
+
     Raises
     ------
     ParticleFileError
-        If the file is not of that form.
+        If the file is not of that form, or mixes boxes, or pixel sizes too far apart.
     """
     table = _floats(path, read_pickles(path)[0], "ctf", (-1, 9)).astype(np.float64)
     if not len(table):
         raise ParticleFileError(path, "It has no rows.", field="ctf")
-    return CTFParameters(*np.ascontiguousarray(table[:, 2:].T)), int(table[0, 0]), table[0, 1]
+    boxes, sizes = table[:, 0], table[:, 1]
+    if boxes[0] < 1 or (boxes != boxes[0]).any():
+        raise ParticleFileError(
+            path,
+            f"Its boxes go from {boxes.min():g} to {boxes.max():g} px; one set has one.",
+            field="ctf",
+            remedy="Make the file again for particles of one box.",
+        )
+    size = common_pixel_size(Path(path), "ctf", sizes)
+    ctf = CTFParameters(*np.ascontiguousarray(table[:, 2:].T))
+    return ctf_at(ctf, sizes, size), int(boxes[0]), size
 
 
 def read_indices(path: Path | str) -> NDArray[np.intp]:

@@ -13,10 +13,10 @@ from napari_cryodrgn.errors import ParticleFileError
 from napari_cryodrgn.imaging import CTFParameters
 
 from .cs_table import CsTable, open_table
+from .encoding import decode
 from .listed import ListedParticles
 from .optics import common_pixel_size, ctf_at
 from .particle_set import ParticleSet, Poses
-from .star_rows import decode
 
 PATH, INDEX, SHAPE, SIZE = "blob/path", "blob/idx", "blob/shape", "blob/psize_A"
 POSE, SHIFT, SHIFT_SIZE = "alignments3D/pose", "alignments3D/shift", "alignments3D/psize_A"

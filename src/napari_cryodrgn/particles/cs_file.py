@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from napari_cryodrgn.errors import ParticleFileError
 
+from .files import read_whole
+
 _MAGIC = b"\x93NUMPY"
 # Names and types of some hundred fields take a few thousand bytes.
 _LARGEST_HEADER = 1 << 16
@@ -77,14 +79,7 @@ def read_cs_file(path: Path | str) -> CsFile:
         If it cannot be opened, is no structured array of plain numbers and text, or is cut short.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ParticleFileError(
-            path, "There is no such file.", remedy="Check the name and the folder."
-        ) from None
-    except OSError as error:
-        raise ParticleFileError(path, f"It cannot be opened: {error.strerror}.") from error
+    raw = read_whole(path)
     start, end = _header_span(path, raw)
     dtype, n = _layout(path, raw[start:end])
     if len(raw) - end < n * dtype.itemsize:

@@ -64,7 +64,8 @@ def write_cs(
 
     The rows of the set's own table, in the set's order, with uid, fields and types as they were;
     byte for byte its own file if nothing is left out or changed. Poses that differ from the
-    table's replace its own. Fields of a passthrough file go to another, ``NAME_passthrough.cs``.
+    table's replace its own; CTF parameters stay the table's. Fields of a passthrough file go to
+    another, ``NAME_passthrough.cs``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files read whole, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from pathlib import Path
 from uuid import uuid4
 
 from napari_cryodrgn.errors import ParticleFileError
+
+
+def read_whole(path: Path) -> bytes:
+    """Contents of a file.
+
+    Raises
+    ------
+    ParticleFileError
+        If it is missing or cannot be opened.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ParticleFileError(
+            path, "There is no such file.", remedy="Check the name and the folder."
+        ) from None
+    except OSError as error:
+        raise ParticleFileError(path, f"It cannot be opened: {error.strerror}.") from error
 
 
 @contextmanager

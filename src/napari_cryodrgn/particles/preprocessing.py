@@ -195,7 +195,7 @@ def _geometry(particles: ParticleSet, settings: PreprocessSettings) -> tuple[int
     if size is None:
         raise CryodrgnError(
             f"{particles.source}: the pixel size is not known. "
-            "Open the STAR file of this stack, or set the voxel size in the stack's header."
+            "Open the STAR file of this stack, or give the pixel size or a CTF file beside it."
         )
     return box, size * d / box
 

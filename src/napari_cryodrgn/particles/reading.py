@@ -34,6 +34,7 @@ def read(
     data_folder: Path | None = None,
     *,
     amplitude_contrast: float | None = None,
+    pixel_size: float | None = None,
     passthrough: Sequence[Path | str] = (),
     poses: Path | str | None = None,
     ctf: Path | str | None = None,
@@ -49,6 +50,8 @@ def read(
         Where to look for stacks that are neither beside the file nor above it.
     amplitude_contrast
         Used if a table has a defocus but no amplitude contrast.
+    pixel_size
+        In Å; used if no file says.
     passthrough
         Further .cs files of a .cs file's particles; looked for beside it if none are given and
         the images, the CTF or the poses are missing.
@@ -81,6 +84,8 @@ def read(
             # Of the same field of view: stacks are made smaller, and their CTF file is not.
             pixel_size=_pixel_size(particles, Path(ctf), size * box / particles.box),
         )
+    if particles.pixel_size is None and pixel_size is not None:
+        particles = replace(particles, pixel_size=pixel_size)
     return particles
 
 
@@ -119,7 +124,11 @@ def _read(
             remedy="Leave them out, or choose the .cs file as the particles.",
         )
     if os.path.isdir(path):
-        raise ParticleFileError(path, "It is a folder.", remedy=f"Choose a file: {READABLE}.")
+        raise ParticleFileError(
+            path,
+            "It is a folder.",
+            remedy=f"Choose a file in it, such as run_data.star: {READABLE}.",
+        )
     if not os.path.exists(path):
         raise ParticleFileError(
             path, "There is no such file.", remedy="Check the name and the folder."
@@ -140,10 +149,11 @@ def _read(
                 remedy="Open it as a volume; if it is a stack, rename it to .mrcs.",
             )
         return _bare(open_stack(path))
+    beside = " cryoDRGN's .pkl files are given beside one of these." if suffix == ".pkl" else ""
     raise ParticleFileError(
         path,
         f"Files of the kind {suffix or path.name!r} hold no particles.",
-        remedy=f"Can be read: {READABLE}.",
+        remedy=f"Can be read: {READABLE}.{beside}",
     )
 
 
@@ -203,10 +213,6 @@ def _rows(
 
 
 def _pixel_size(particles: ParticleSet, path: Path, size: float) -> float:
-    if not (np.isfinite(size) and size > 0):
-        raise ParticleFileError(
-            path, f"Its pixel size is {size:g} Å.", field="ctf", remedy="Make the file again."
-        )
     known = particles.pixel_size
     if particles.table is None or known is None:
         return size

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from napari_cryodrgn.errors import ParticleFileError
 
 from .particle_set import ParticleSet
-from .star_columns import BOX, CTF, HALF, IMAGE_NAME, StarColumns, ctf_parameters, pixel_sizes
+from .star_columns import BOX, IMAGE_NAME, StarColumns
+from .star_edits import better_known
+from .star_fresh import fresh_blocks
 from .star_rows import StarRows
 from .star_text import StarBlock, format_star, write_star_text
-from .star_write import fresh_blocks, pose_edits
 from .tables import ParticleTable
 
 # What a column is multiplied by when pixels become larger by some factor: its power.
@@ -30,8 +31,6 @@ _POWERS = {
     "rlnOriginYPrior": -1,
     "rlnOriginZPrior": -1,
 }
-# Only to be able to read a table that has none.
-_ANY_CONTRAST = 0.1
 # Of a table, whose text is held a second time while it is edited.
 _ROWS_AT_ONCE = 1 << 15
 
@@ -65,7 +64,7 @@ def write_rescaled(path: Path, particles: ParticleSet, stack: str, box: int) -> 
     names = [f"{i:06d}@{stack}" for i in range(1, len(particles) + 1)]
     scale, table = particles.box / box, particles.table
     if not isinstance(table, ParticleTable):
-        size, shifts, halves = particles.pixel_size, particles.shifts, particles.half_sets
+        size, shifts = particles.pixel_size, particles.shifts
         blocks = fresh_blocks(
             path,
             names,
@@ -74,11 +73,11 @@ def write_rescaled(path: Path, particles: ParticleSet, stack: str, box: int) -> 
             particles.ctf,
             particles.rotations,
             None if shifts is None else shifts / np.float32(scale),
-            None if halves is None else {HALF: [str(half) for half in halves.tolist()]},
+            particles.half_sets,
         )
         write_star_text(path, blocks)
         return
-    edits = {IMAGE_NAME: names, **_better_known(StarColumns(table), particles)}
+    edits = {IMAGE_NAME: names, **better_known(StarColumns(table), particles)}
     edits |= _in_pixels(table.particles, particles.rows, edits, scale, box)
     with path.open("wb") as file:
         for block in table.blocks:
@@ -104,26 +103,6 @@ def _pieces(
         else:
             yield b"".join(line + b"\n" for line in StarRows.of(chosen.rows).lines())
     yield b"\n"
-
-
-def _better_known(known: StarColumns, particles: ParticleSet) -> dict[str, Sequence[str]]:
-    """Columns of poses and CTF that the set has otherwise than its table."""
-    poses = pose_edits(known, particles.rows, particles.rotations, particles.shifts)
-    return poses | _ctf_edits(known, particles)
-
-
-def _ctf_edits(known: StarColumns, particles: ParticleSet) -> dict[str, Sequence[str]]:
-    """Columns of a CTF that the table lacks or has otherwise, because it was given apart."""
-    edits: dict[str, Sequence[str]] = {}
-    if particles.ctf is None:
-        return edits
-    read = ctf_parameters(known, _ANY_CONTRAST, pixel_sizes(known))
-    for name, (field, values) in zip(CTF, vars(particles.ctf).items(), strict=True):
-        # The phase shift is the one column that may be missing.
-        there = read is not None and (name in known or name == CTF[6])
-        if not there or not np.allclose(getattr(read, field)[particles.rows], values, 1e-6, 1e-5):
-            edits[name] = [f"{value:.6f}" for value in values.tolist()]
-    return edits
 
 
 def _in_pixels(

@@ -14,8 +14,8 @@ from napari_cryodrgn.imaging import CTFParameters
 
 from .files import replacing
 from .mrc_write import StackWriter
+from .star_fresh import fresh_blocks
 from .star_text import write_star_text
-from .star_write import fresh_blocks
 
 STACK, STAR, TRUTH = "particles.mrcs", "particles.star", "truth.npz"
 
@@ -145,7 +145,7 @@ def write_simulation(
             simulation.ctf,
             simulation.rotations,
             simulation.shifts,
-            {"rlnRandomSubset": [str(1 + i % 2) for i in range(n)]},
+            (1 + np.arange(n) % 2).astype(np.int8),
         )
         write_star_text(star_file, blocks)
     return star

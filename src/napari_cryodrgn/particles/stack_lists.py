@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from napari_cryodrgn.errors import ParticleFileError
 
+from .encoding import decode
 from .image_stack import ImageStack
 from .mrc import MrcFile, open_stack
 from .particle_set import ParticleSet
 from .stack_paths import find_stack
-from .star_rows import decode
 
 # More than any system's paths.
 _LONGEST_LINE = 1 << 15

@@ -36,10 +36,10 @@ def find_stack(
     ParticleFileError
         If it is in none of these places; the message lists them.
     """
-    tried = candidates(name, source, data_folder)
-    for candidate in tried:
-        if os.path.isfile(candidate):
-            return candidate
+    tried = _candidates(name, source, data_folder)
+    found = _first_file(tried)
+    if found is not None:
+        return found
     places = [str(candidate) for candidate in tried]
     if len(places) > 2 * _SHOWN + 1:
         between = f"... and {len(places) - 2 * _SHOWN} places between these"
@@ -53,7 +53,16 @@ def find_stack(
     )
 
 
-def candidates(name: str, source: Path, data_folder: Path | None = None) -> list[Path]:
+def existing(name: str, source: Path) -> Path | None:
+    """The stack that a file calls ``name``, beside it or above it; None if it is not there."""
+    return _first_file(_candidates(name, source))
+
+
+def _first_file(places: list[Path]) -> Path | None:
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def _candidates(name: str, source: Path, data_folder: Path | None = None) -> list[Path]:
     """Places where a stack may be, best first."""
     path = Path(name)
     if path.is_absolute():
@@ -75,7 +84,7 @@ def name_from(source: Path, name: str | None, stack: Path) -> str:
     relative to that file's folder, or absolute if the two have no folder in common.
     """
     if name is not None:
-        found = next((p for p in candidates(name, source) if os.path.isfile(p)), None)
+        found = existing(name, source)
         if found is not None and found.samefile(stack):
             return name
     stack, folder = stack.resolve(), source.absolute().parent.resolve()

@@ -35,6 +35,10 @@ CTF = (
     "rlnAmplitudeContrast",
     "rlnPhaseShift",
 )
+# For tables that have none.
+USUAL_CONTRAST = 0.1
+# The flag of RELION for images that already are multiplied by their CTF.
+_PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
 _PIXEL_SIZE = ("rlnImagePixelSize", "rlnDetectorPixelSize", "rlnMagnification", "rlnPixelSize")
 BOX = "rlnImageSize"
 _TEXT = (IMAGE_NAME, GROUP)
@@ -42,7 +46,6 @@ HALF = "rlnRandomSubset"
 _REMEDIES = {
     "rlnAmplitudeContrast": "Add the column, or give the amplitude contrast when reading; 0.1 is "
     "usual for protein in ice.",
-    IMAGE_NAME: "Open the STAR file of extracted particles.",
 }
 
 
@@ -57,7 +60,7 @@ class StarColumns:
         self.n = len(table)
         self.version = table.version
         groups = (ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXELS, CTF, _PIXEL_SIZE)
-        wanted = [IMAGE_NAME, GROUP, BOX, HALF, *chain.from_iterable(groups)]
+        wanted = [IMAGE_NAME, GROUP, BOX, HALF, _PREMULTIPLIED, *chain.from_iterable(groups)]
         own = [name for name in wanted if name in table.columns]
         in_words = [name for name in own if name in _TEXT]
         in_numbers = [name for name in own if name not in _TEXT]
@@ -154,11 +157,10 @@ def pixel_sizes(columns: StarColumns) -> NDArray[np.float64] | None:
     if "rlnImagePixelSize" in columns:
         name, sizes = "rlnImagePixelSize", columns.numbers("rlnImagePixelSize")
     elif "rlnDetectorPixelSize" in columns and "rlnMagnification" in columns:
-        name, magnification = "rlnMagnification", columns.numbers("rlnMagnification")
-        _check(columns, name, magnification, magnification > 0, "a magnification must be positive")
+        name, scale = "rlnDetectorPixelSize", columns.numbers("rlnMagnification")
+        _check(columns, "rlnMagnification", scale, scale > 0, "a magnification must be positive")
         # The detector's pixel is in µm.
-        name = "rlnDetectorPixelSize"
-        sizes = columns.numbers(name) * 1e4 / magnification
+        sizes = columns.numbers(name) * 1e4 / scale
     elif "rlnPixelSize" in columns:
         name, sizes = "rlnPixelSize", columns.numbers("rlnPixelSize")
     else:
@@ -201,13 +203,19 @@ def ctf_parameters(
     """
     if not any(name in columns for name in CTF[:3]):
         return None
+    if _PREMULTIPLIED in columns and columns.numbers(_PREMULTIPLIED).any():
+        raise ParticleFileError(
+            columns.path,
+            "Its images are already multiplied by their CTF, which would count twice.",
+            field=_PREMULTIPLIED,
+            remedy="Extract the particles again without premultiplying them.",
+        )
     values = {name: columns.numbers(name) for name in CTF[:5]}
     if "rlnAmplitudeContrast" in columns or amplitude_contrast is None:
         values["rlnAmplitudeContrast"] = columns.numbers("rlnAmplitudeContrast")
     else:
         values["rlnAmplitudeContrast"] = np.full(columns.n, amplitude_contrast)
-    phase = CTF[6]
-    values[phase] = columns.numbers(phase) if phase in columns else np.zeros(columns.n)
+    values[CTF[6]] = columns.numbers(CTF[6]) if CTF[6] in columns else np.zeros(columns.n)
     voltage, contrast = values["rlnVoltage"], values["rlnAmplitudeContrast"]
     _check(columns, "rlnVoltage", voltage, voltage > 0, "a voltage must be positive")
     within = (contrast >= 0) & (contrast <= 1)
@@ -232,8 +240,9 @@ def optics_groups(columns: StarColumns) -> NDArray[np.intp] | None:
 def poses(columns: StarColumns, sizes: NDArray[np.float64] | None) -> Poses | None:
     """Poses, None if there are none.
 
-    Picked particles often carry rlnAnglePsi, and 2D classes psi and origins: without rot and tilt
-    these place the particle in its image but are no pose.
+    Picked particles often carry rlnAnglePsi, and 2D classes psi and origins: without rot and tilt,
+    or with both 0 throughout as 2D classification writes them, these place the particle in its
+    image but are no pose.
 
     Parameters
     ----------
@@ -245,6 +254,8 @@ def poses(columns: StarColumns, sizes: NDArray[np.float64] | None) -> Poses | No
     if ANGLES[0] not in columns and ANGLES[1] not in columns:
         return None
     angles = np.stack([columns.numbers(name) for name in ANGLES], axis=-1)
+    if angles[:, 2].any() and not angles[:, :2].any():
+        return None
     # Either column of a pair is enough to tell the unit; the other is then asked for by name.
     in_angstrom = any(name in columns for name in ORIGINS_ANGSTROM)
     in_pixels = any(name in columns for name in ORIGINS_PIXELS)

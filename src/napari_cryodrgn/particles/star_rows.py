@@ -15,6 +15,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .encoding import decode, encode
+
 # White space is whatever is not above this, as in RELION.
 SPACE = 0x20
 _QUOTES = b"\"'"
@@ -291,13 +293,3 @@ def unquote(value: str) -> str:
     raw = encode(value)
     start, end = _inside_quotes(raw, 0, len(raw))
     return decode(raw[start:end])
-
-
-def encode(text: str) -> bytes:
-    """Bytes of text; what was no UTF-8 (old paths) comes back as it was."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def decode(raw: bytes) -> str:
-    """Text of bytes; those that are no UTF-8 survive as surrogates."""
-    return raw.decode("utf-8", "surrogateescape")

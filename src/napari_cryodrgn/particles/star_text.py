@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from napari_cryodrgn.errors import ParticleFileError
 
+from .encoding import decode, encode
+from .files import read_whole
 from .star_lines import trimmed_lines
-from .star_rows import RaggedRowError, StarRows, decode, encode, split_line
+from .star_rows import RaggedRowError, StarRows, split_line
 
 _REMEDY = "Check that it is a complete STAR file; RELION's own tools write valid ones."
 # Positions of lines take memory: more than so many must have so many bytes each.
@@ -138,14 +140,7 @@ def read_star_text(path: Path | str) -> list[StarBlock]:
         If the file cannot be opened or is not in STAR format.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ParticleFileError(
-            path, "There is no such file.", remedy="Check the name and the folder."
-        ) from None
-    except OSError as error:
-        raise ParticleFileError(path, f"It cannot be opened: {error.strerror}.") from error
+    raw = read_whole(path)
     if b"\0" in raw:
         raise ParticleFileError(path, "It is a binary file, not a STAR file.", remedy=_REMEDY)
     if raw.count(b"\n") > _MANY_LINES + len(raw) // _SHORT_LINE:

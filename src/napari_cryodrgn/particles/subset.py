@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,21 @@ from .files import replacing
 from .origin import Origin
 from .particle_set import ParticleSet
 from .reading import read
-from .stack_paths import candidates, name_from
+from .stack_paths import existing, name_from
 from .star import read_table
-from .star_columns import IMAGE_NAME, StarColumns
+from .star_columns import IMAGE_NAME, USUAL_CONTRAST, StarColumns
+from .star_edits import pose_edits
 from .star_text import quote, write_star_text
-from .star_write import edited_blocks, pose_edits, with_own_poses, write_star
+from .star_write import edited_blocks, with_own_poses, write_star
+from .tables import ParticleTable
 
 WRITABLE = ".star (RELION), .cs (cryoSPARC), .pkl (cryoDRGN's indices)"
 # Differences that come of rounding when poses go through another box: of the elements of a
 # matrix, and of shifts in pixels.
 _ROUNDING = (1e-5, 1e-3)
-# Only to be able to read a table that has none.
-_ANY_CONTRAST = 0.1
+# Where a particle was picked, which tells it from others and never changes.
+_PLACE = ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
+_CHANGED_REMEDY = "Put the original back, or write the particles as they are."
 
 
 def write_subset(
@@ -78,6 +81,7 @@ def write_original(
     particles: ParticleSet,
     rotations: ArrayLike | None = None,
     shifts: ArrayLike | None = None,
+    data_folder: Path | None = None,
 ) -> None:
     """Write preprocessed particles as what they were before: the same rows of the original file.
 
@@ -92,6 +96,8 @@ def write_original(
         Whose ``origin`` tells the original.
     rotations, shifts
         As in :func:`write_star`, in pixels of ``particles.box``.
+    data_folder
+        Where to look for the original's stacks, if they are needed.
 
     Raises
     ------
@@ -121,25 +127,36 @@ def write_original(
     if kinds[1] == ".pkl":
         write_indices(path, origin.rows)
     elif kinds == (".star", ".star"):
-        _write_star_rows(path, origin, r, t)
+        _write_star_rows(path, particles, origin, r, t)
     elif kinds[0] in (".cs", ".csg") and kinds[1] in (".cs", ".csg"):
         table = open_table(origin.path)
         _check_rows(origin, len(table))
         write_cs_rows(path, table, origin.rows, r, t, _ROUNDING)
     else:
-        original = read(origin.path, amplitude_contrast=_ANY_CONTRAST)
+        original = read(origin.path, data_folder, amplitude_contrast=USUAL_CONTRAST)
         _check_rows(origin, len(original))
-        write_subset(path, original.select(origin.rows), r, t)
+        original = original.select(origin.rows)
+        if original.table is None:
+            # Files beside a bare stack told these, and it cannot.
+            original = replace(
+                original,
+                pixel_size=origin.pixel_size,
+                ctf=particles.ctf,
+                half_sets=particles.half_sets,
+            )
+        write_subset(path, original, r, t)
 
 
 def _write_star_rows(
     path: Path,
+    particles: ParticleSet,
     origin: Origin,
     rotations: NDArray[np.float32] | None,
     shifts: NDArray[np.float32] | None,
 ) -> None:
-    table = read_table(origin.path, _ANY_CONTRAST).table
+    table = read_table(origin.path, USUAL_CONTRAST).table
     _check_rows(origin, len(table))
+    _check_same(particles, table, origin)
     known = StarColumns(table)
     before = known.text(IMAGE_NAME)
     names: dict[str, str] = {}
@@ -147,7 +164,7 @@ def _write_star_rows(
     for row in origin.rows.tolist():
         number, _, stack = before[row].partition("@")
         if stack not in names:
-            found = next((p for p in candidates(stack, origin.path) if os.path.isfile(p)), None)
+            found = existing(stack, origin.path)
             # A stack that is elsewhere keeps the name it has.
             names[stack] = stack if found is None else name_from(path, stack, found)
         after.append(quote(f"{number}@{names[stack]}"))
@@ -164,5 +181,23 @@ def _check_rows(origin: Origin, n: int) -> None:
             origin.path,
             f"It has {n} particles, but one in row {int(origin.rows.max()) + 1} is asked for: it "
             "has changed since.",
-            remedy="Put the original back, or write the particles as they are.",
+            remedy=_CHANGED_REMEDY,
         )
+
+
+def _check_same(particles: ParticleSet, table: ParticleTable, origin: Origin) -> None:
+    """Raise if the original's rows are of other particles now, sorted or selected anew."""
+    if not isinstance(particles.table, ParticleTable):
+        return
+    names = [n for n in _PLACE if n in table.columns and n in particles.table.columns]
+    then = particles.table.particles.edited(particles.rows, {}).values(names)
+    now = table.particles.edited(origin.rows, {}).values(names)
+    for name in names:
+        for i, (old, new) in enumerate(zip(then[name], now[name], strict=True)):
+            if old != new:
+                raise ParticleFileError(
+                    origin.path,
+                    f"Row {origin.rows[i] + 1} was {old} and is {new}: it has changed since.",
+                    field=name,
+                    remedy=_CHANGED_REMEDY,
+                )

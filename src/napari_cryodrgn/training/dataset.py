@@ -163,7 +163,7 @@ def load(
     if particles.pixel_size is None:
         raise TrainingError(
             f"{particles.source}: the pixel size is not known. "
-            "Open the STAR file of this stack, or set the voxel size in the stack's header."
+            "Open the STAR file of this stack, or give the pixel size or a CTF file beside it."
         )
     box = settings.box or particles.box
     if box > particles.box:

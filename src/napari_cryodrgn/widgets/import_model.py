@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def open_source(source: Source) -> ParticleSet:
     """
     from ..particles import read
 
-    particles = read(
+    return read(
         source.path,
         source.data_folder,
         amplitude_contrast=source.amplitude_contrast,
@@ -54,10 +54,8 @@ def open_source(source: Source) -> ParticleSet:
         poses=source.poses,
         ctf=source.ctf,
         indices=source.indices,
+        pixel_size=source.pixel_size,
     )
-    if particles.pixel_size is None and source.pixel_size is not None:
-        return replace(particles, pixel_size=source.pixel_size)
-    return particles
 
 
 def concerned_field(source: Source, error: Exception) -> str:
@@ -177,9 +175,10 @@ class ImportModel:
         If meanwhile another file was opened, or the poses were corrected, the file is written all
         the same, and what is shown stays.
         """
-        particles = self.particles
-        if particles is None:
+        particles, source = self.particles, self.source
+        if particles is None or source is None:
             return
+        saved_as = Source(path, data_folder=source.data_folder)
 
         def job() -> ParticleSet:
             from ..particles import read, write_subset
@@ -189,12 +188,12 @@ class ImportModel:
                     path, "Particles are saved here as .star or .cs.", remedy="Name it so."
                 )
             write_subset(path, particles)
-            return read(path)
+            return read(path, saved_as.data_folder)
 
         def done(saved: ParticleSet) -> None:
             as_saved = self.particles is particles
             if as_saved:
-                self.source, self.particles, self.changes = Source(path), saved, []
+                self.source, self.particles, self.changes = saved_as, saved, []
             self.changed.emit()
             if as_saved:
                 self.saved.emit()

@@ -3,11 +3,12 @@
 from .alignment import VolumeFit, align_volumes
 from .baseline import Baseline, back_project
 from .latent import pca
-from .run import Latents, Run, contour_level
+from .run import Latents, Products, Run, contour_level
 
 __all__ = [
     "Baseline",
     "Latents",
+    "Products",
     "Run",
     "VolumeFit",
     "align_volumes",

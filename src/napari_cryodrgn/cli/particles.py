@@ -141,10 +141,11 @@ def info(
     with messages():
         if any((path / name).is_file() for name in ("config.yaml", "config.pkl")):
             run = Run.open(path)
+            size = "unknown pixel size" if run.pixel_size is None else f"{run.pixel_size:.4g} Å/px"
             rows = {
                 "run": str(run.folder),
                 "particles": str(run.n_particles),
-                "box": f"{run.box} px, {run.pixel_size:.4g} Å/px",
+                "box": f"{run.box} px, {size}",
                 "latent": f"{run.zdim} dimensions" if run.zdim else "none: one structure",
                 "poses": str(run.settings.get("poses")),
                 "state": "finished" if run.finished else f"in progress, pass {run.epoch}",

@@ -174,4 +174,6 @@ def decode(
                 raise CryodrgnError(f"--particle: expected 0 to {n - 1}, got {particle}.")
             latent = opened.latents.mu[particle].tolist()
         write_volume(output, opened.decode(latent), opened.pixel_size)
-        console.print(f"{output}: box {opened.box}, {opened.pixel_size:.3g} Å/px")
+        size = opened.pixel_size
+        known = "unknown pixel size" if size is None else f"{size:.3g} Å/px"
+        console.print(f"{output}: box {opened.box}, {known}")

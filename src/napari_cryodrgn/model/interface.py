@@ -23,7 +23,7 @@ class Decoder(nn.Module, ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """One of "plain", "residual" and "basis"."""
+        """One of "plain", "residual", "basis" and, for runs of cryoDRGN, "cryodrgn"."""
 
     @abstractmethod
     def decode(

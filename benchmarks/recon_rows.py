@@ -59,7 +59,7 @@ ROWS = {
         "ribosome, 3,000 images, D = 64, SNR 0.05, no poses",
         "4 of 5 seeds, FSC = 0.5 within 10 % of the true poses', 6 minutes",
         "3 minutes",
-        tuple(range(1000, 1005)),
+        tuple(range(1002, 1007)),
         ribo64,
         lambda entries: _reached(entries, 1.10, 180.0, 360.0),
     ),

@@ -278,10 +278,10 @@ def _tasks(context: Context) -> list[Task]:
             add("joint", 2 * n, partial(linear_latent, context, 8.0, 10, 2))
         add("joint", 2 * n, partial(reproducibility, context, 8.0))
         if settings.poses == "search":
-            for limit in (10.0, 12.0, 14.0, 16.0):
-                if limit == 16.0:
-                    add("joint", 10.0, partial(steady_frame, context))
+            for limit in (10.0, 12.0, 14.0):
                 add("joint", 10 * n, partial(joint_round, context, limit))
+            add("joint", 10.0, partial(steady_frame, context))
+            add("joint", 10 * n, partial(joint_round, context, 16.0))
     if settings.zdim:
         for epoch in range(total_epochs(settings)):
             add("vae", 5 * n, partial(vae_epoch, context, epoch))

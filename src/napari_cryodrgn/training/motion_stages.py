@@ -115,8 +115,8 @@ def joint_round(context: Context, limit: float) -> Iterator[Event | Progress]:
 def steady_frame(context: Context) -> Iterator[Event | Progress]:
     """Turn poses and states together so that most of the molecule stands still.
 
-    The likelihood does not say how the frame turns with the state. Between the states the new frames
-    are interpolated. States that differ by noise alone are left.
+    The likelihood does not say how the frame turns with the state. Between the states the new
+    frames are interpolated. States that differ by noise alone are left.
     """
     state, data, settings = context.state, context.data, context.settings
     assert state.latent is not None

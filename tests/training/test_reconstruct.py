@@ -37,6 +37,7 @@ FILES = {
     "weights.pkl",
     "z.pkl",
     "pose.pkl",
+    "loss.npy",
     "reconstruct.mrc",
     "particles.star",
     "events.jsonl",
@@ -124,6 +125,10 @@ def test_folder_holds_the_run(finished: Any, particles: Any) -> None:
     assert logvar is not None
     assert mu.shape == logvar.shape == (120, 1)
     np.testing.assert_array_equal(mu, [e for e in events if isinstance(e, LatentUpdated)][-1].mu)
+    loss = np.load(folder / "loss.npy")
+    assert loss.shape == (120,)
+    # Nearly every image is more likely to show the molecule than nothing.
+    assert np.mean(loss < 0) > 0.9
     poses = read_poses(folder / "pose.pkl", 24)
     np.testing.assert_allclose(poses.rotations, particles.rotations, atol=1e-5)
     np.testing.assert_allclose(poses.shifts, particles.shifts, atol=1e-3)
@@ -191,7 +196,7 @@ def test_finished_run_resumes_to_its_end(particles: Any, settings: Any) -> None:
     chosen = settings(zdim=0)
     first = list(reconstruct(chosen, particles))
     check_order(first)
-    assert names(chosen.output) >= FILES - {"z.pkl"}
+    assert names(chosen.output) >= FILES - {"z.pkl", "loss.npy"}
     assert "z.pkl" not in names(chosen.output)
     again = list(reconstruct(chosen, particles, resume=True))
     assert isinstance(again[-1], RunFinished)

@@ -111,6 +111,7 @@ def _basis_epoch(context: Context, number: int, factor: float) -> Iterator[Event
         else:
             yield Progress(0.7 + 0.3 * outcome, "encoder")
     posterior = refined.posterior
+    state.loss = -posterior.evidence
     if settings.refine_latent:
         state.mu, state.logvar = posterior.mean, posterior.logvar
     else:
@@ -156,6 +157,7 @@ def _network_epoch(context: Context, number: int, factor: float) -> Iterator[Eve
         limit = min(data.lattice.limit, _LATENT_LIMIT)
         z = standardised(state.mu, (0.5 * state.logvar).exp())
         refined = refine(data, rotations, shifts, z, limit, settings.seed)
+        state.loss = -refined.posterior.evidence
         if refined.better:
             state.mu, state.logvar = refined.posterior.mean, refined.posterior.logvar
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import RunFolderError, TrainingError
@@ -31,6 +32,8 @@ class RunState:
     """Everything that the next task of a run needs; saved after each task.
 
     Tensors are on the CPU when saved. ``task`` counts the tasks done, ``epoch`` the epochs shown.
+    ``loss`` (n,) is -log p(X) + log p(X | empty) of each particle under the volumes of the half that
+    does not hold it, in nats.
     """
 
     task: int = 0
@@ -50,6 +53,7 @@ class RunState:
     still: bool = False
     mu: Tensor | None = None
     logvar: Tensor | None = None
+    loss: Tensor | None = None
     model: dict[str, Any] | None = None
     optimizer: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -232,6 +236,9 @@ class RunFolder:
         if state.mu is not None and state.logvar is not None:
             mu, logvar = state.mu.cpu().numpy(), state.logvar.cpu().numpy()
             write_latents(self.path / "z.pkl", mu, logvar)
+        if state.loss is not None:
+            loss = state.loss.cpu().numpy()
+            write_atomically(self.path / "loss.npy", lambda p: _save_array(p, loss))
         if state.model is not None:
             weights = {
                 "epoch": state.epoch,
@@ -297,7 +304,7 @@ class RunFolder:
 _PROGRAM = "napari-cryodrgn"
 # Files of a run, which a new run in the same folder replaces.
 _OURS = re.compile(
-    r"(weights|z|pose)(\.\d+)?\.pkl|checkpoint\.pkl|events\.jsonl|reconstruct\.mrc|half_map_[ab]\.mrc|fsc\.csv|particles\.star"
+    r"(weights|z|pose)(\.\d+)?\.pkl|loss\.npy|checkpoint\.pkl|events\.jsonl|reconstruct\.mrc|half_map_[ab]\.mrc|fsc\.csv|particles\.star"
 )
 # Settings that decide which tasks there are, and the shapes that one hands to the next.
 _FIXED = (
@@ -314,6 +321,12 @@ _FIXED = (
     "linear_start",
     "refine_latent",
 )
+
+
+def _save_array(path: Path, values: NDArray[np.float32]) -> None:
+    # Given a name, NumPy would append its own ending to it.
+    with path.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
 
 
 def _to_cpu(value: Any) -> Any:

@@ -23,8 +23,10 @@ import torch
 from napari_cryodrgn.errors import CryodrgnError
 
 from . import (
+    explore_rows,
     files_rows,
     fuzz,
+    map_rows,
     motion_rows,
     other_rows,
     poses_rows,
@@ -40,6 +42,8 @@ ROWS: dict[str, Row] = {
     **motion_rows.ROWS,
     **scaling_rows.ROWS,
     **files_rows.ROWS,
+    **explore_rows.ROWS,
+    **map_rows.ROWS,
     **other_rows.ROWS,
     **fuzz.ROWS,
 }

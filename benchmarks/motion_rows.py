@@ -10,6 +10,7 @@ import torch
 from napari_cryodrgn.analysis import Run
 from napari_cryodrgn.poses import SearchSettings
 from napari_cryodrgn.training.consensus import PoseAssignment, search_all
+from napari_cryodrgn.training.state import RunFolder
 
 from .peer import train_vae_until
 from .rows import Bench, Entry, Row, share, span
@@ -83,15 +84,24 @@ def one_motion(name: str, bench: Bench, seed: int) -> Entry:
 
 
 def _searched_again(run: Run, star: Path, truth: Truth, n: int = 1000) -> Entry:
-    """Median rotation error of some particles before and after a search against decoded volumes."""
+    """Median rotation error of some particles before and after a search against decoded volumes.
+
+    The search is that of the run's last round, with its noise, but against nine states.
+    """
     assert run.latents is not None
     assert run.rotations is not None
     data = dataset(star)
-    ranks = (np.arange(5) + 0.5) / 5
+    noise = RunFolder(run.folder).load().noise
+    assert noise is not None
+    data.noise = noise
+    ranks = (np.arange(9) + 0.5) / 9
     states = np.quantile(run.latents.mu[:, 0], ranks).astype(np.float32)
     volumes = torch.stack([torch.from_numpy(run.decode([z])) for z in states]) * data.scale
     settings = SearchSettings(
-        last_limit=min(18.0, data.lattice.limit),
+        first_limit=10.0,
+        last_limit=min(16.0, data.lattice.limit),
+        levels=3,
+        keep=(16, 8, 4, 3),
         max_shift=0.08 * data.box,
         shift_step=data.box / 25.6,
     )

@@ -129,6 +129,15 @@ def test_the_contour_is_that_of_the_particle_in_the_middle(folder: Path) -> None
     assert run.contour() == contour_level(run.decode(middle))
 
 
+def test_of_a_large_box_the_contour_is_that_of_a_filtered_volume(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_cryodrgn.analysis.run._CONTOUR_BOX", BOX // 2)
+    middle = MU[np.linalg.norm(MU - MU.mean(0), axis=1).argmin()]
+    run = Run.open(folder)
+    assert run.contour() == contour_level(run.decode(middle, BOX // 2))
+
+
 def test_products_of_analyze(folder: Path) -> None:
     products = Run.open(folder).products()
     assert products is not None

@@ -62,6 +62,18 @@ def test_volumes_are_in_the_units_of_the_images(finished: Path) -> None:
         assert np.corrcoef(volume.ravel(), truth.ravel())[0, 1] > 0.7
 
 
+def test_smaller_boxes_hold_the_same_densities(finished: Path) -> None:
+    run = Run.open(finished)
+    assert run.latents is not None
+    z = run.latents.mu[0]
+    low, small = run.decode(z, limit=5.9), run.decode(z, 12)
+    # But for what a consensus under a network has beyond the limit.
+    np.testing.assert_allclose(small.mean(), low.mean(), rtol=0.02)
+    assert np.linalg.norm(small - low[::2, ::2, ::2]) < 0.1 * np.linalg.norm(small)
+    with pytest.raises(ValueError, match="from 2 to 24"):
+        run.decode(z, 13)
+
+
 def test_the_contour_is_that_of_the_consensus(finished: Path) -> None:
     run = Run.open(finished)
     volume = run.consensus().data

@@ -42,6 +42,16 @@ def test_limit_is_a_low_pass() -> None:
     torch.testing.assert_close(decoder.decode(z, BOX), decoder.decode(z))
 
 
+def test_a_smaller_box_is_the_filtered_volume() -> None:
+    decoder, z = make(2).eval(), torch.tensor([0.3, -0.4])
+    for _ in range(2):
+        torch.testing.assert_close(decoder.decode(z, box=8), decoder.decode(z, 3.9)[::2, ::2, ::2])
+    low = decoder.decode(z, 2)[::2, ::2, ::2]
+    torch.testing.assert_close(decoder.decode(z, 2, 8), low, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="from 2 to 16, got 5"):
+        decoder.decode(z, box=5)
+
+
 @pytest.mark.parametrize("zdim", [1, 3])
 def test_slopes_are_the_derivatives(zdim: int) -> None:
     decoder = make(zdim).double()

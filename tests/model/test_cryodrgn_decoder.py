@@ -148,7 +148,7 @@ def decoded(decoder: Decoder, z: NDArray[Any] = Z, **more: Any) -> NDArray[Any]:
 def test_every_encoding_in_both_domains(pe_type: str, domain: str, inside: str) -> None:
     more = {"pe_dim": None} if pe_type == "linear_lowf" else {}
     state, args = training(pe_type, domain, 8, inside=inside, **more)
-    decoder = decoder_of_training(state, args, 8, NORM)
+    decoder = decoder_of_training(state, args, 8, NORM).eval()
     expected = reference(state, args, 8)
     assert difference(decoded(decoder), expected) < 1e-5
     # And again, with what was kept of the first time.
@@ -174,17 +174,6 @@ def test_a_plain_network_without_skips() -> None:
     assert difference(decoded(decoder), reference(state, args, 8)) < 1e-5
 
 
-def test_little_is_kept_where_much_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    state, args = training("gaussian", "fourier", 8)
-    monkeypatch.setattr("napari_cryodrgn.model.cryodrgn_decoder._KEPT", 2000)
-    decoder = decoder_of_training(state, args, 8, NORM)
-    for limit in (None, 1, None):
-        decoded(decoder, limit=limit)
-    kept = [hidden.nbytes for part in decoder._kept.values() for _, hidden in part]
-    assert 0 < sum(kept) <= 2000
-    assert difference(decoded(decoder), reference(state, args, 8)) < 1e-5
-
-
 @pytest.mark.parametrize("domain", ["fourier", "hartley"])
 def test_low_frequencies_are_those_of_the_full_volume(domain: str) -> None:
     state, args = training("gaussian", domain, 8)
@@ -194,6 +183,22 @@ def test_low_frequencies_are_those_of_the_full_volume(domain: str) -> None:
     radius = np.linalg.norm(np.stack(np.meshgrid(k, k, k)), axis=0)
     np.testing.assert_allclose(low[radius <= 2], full[radius <= 2], atol=1e-4)
     np.testing.assert_allclose(low[radius > 2], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pe_type", "domain"), list(product(["gaussian", "none"], ["fourier", "hartley"]))
+)
+def test_a_smaller_box_is_the_filtered_volume(pe_type: str, domain: str) -> None:
+    state, args = training(pe_type, domain, 16)
+    decoder = decoder_of_training(state, args, 16, (0.0, 7.0)).eval()
+    full = decoded(decoder, limit=3)
+    for _ in range(2):
+        assert difference(decoded(decoder, box=8), full[::2, ::2, ::2]) < 1e-5
+    assert (
+        difference(decoded(decoder, limit=2, box=8), decoded(decoder, limit=2)[::2, ::2, ::2])
+        < 1e-5
+    )
+    np.testing.assert_array_equal(decoded(decoder, box=16), decoded(decoder))
 
 
 def abinit(box: int, conf: bool, radius: int) -> dict[str, Any]:
@@ -231,6 +236,8 @@ def test_abinit(conf: bool, box: int, radius: int) -> None:
         transform[i][(squared > np.float32(edge**2)) | (squared == 0)] = 0
     decoder = decoder_of_abinit(checkpoint, NORM)
     assert difference(decoded(decoder), to_voxels(transform)) < 1e-5
+    sums = [decoded(decoder, limit=box // 2 - 1 - s, box=box - 2 * s).sum() for s in (0, 1)]
+    assert sums[0] / box**3 == pytest.approx(sums[1] / (box - 2) ** 3, abs=1e-4)
 
 
 def test_one_structure_needs_no_latent() -> None:

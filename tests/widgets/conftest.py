@@ -107,6 +107,10 @@ class FakeRun:
     latents: object = None
     settings: dict = field(default_factory=dict)
     particles_path: Path | None = None
+    indices: np.ndarray | None = None
+    rotations: np.ndarray | None = None
+    shifts: np.ndarray | None = None
+    ctf_path: Path | None = None
     decoded: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -118,16 +122,26 @@ class FakeRun:
             mu = mu.astype(np.float32)
             self.latents = SimpleNamespace(mu=mu, logvar=np.zeros_like(mu))
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
+    def decode(
+        self,
+        z: np.ndarray,
+        box: int | None = None,
+        limit: float | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> np.ndarray:
         time.sleep(self.delay)
         self.decoded.append(np.array(z))
-        return blobs(z, self.box)
+        return blobs(z, box or self.box)
 
     def consensus(self) -> Volume:
         return Volume(blobs(0, self.box), self.pixel_size)
 
     def contour(self) -> float:
         return 0.35
+
+    def products(self) -> None:
+        return None
 
     def changed(self) -> bool:
         return self.has_changed

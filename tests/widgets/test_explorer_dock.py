@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QPointF, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
 
 from napari_cryodrgn.widgets import latent_plot
 from napari_cryodrgn.widgets.explorer_dock import ExplorerDock
@@ -66,7 +66,7 @@ def test_a_click_shows_the_volume_there(make, qtbot, fake_run):
     np.testing.assert_allclose(layer.scale, 6.0)
     assert layer.iso_threshold == pytest.approx(run.contour())
     # Half a pixel either way is what a mouse can do.
-    np.testing.assert_allclose(run.decoded[0], [1.0, 0.5], atol=0.05)
+    np.testing.assert_allclose(run.decoded[-1], [1.0, 0.5], atol=0.05)
     assert f"particle <b>{dock.model.pick.particle}</b>" in dock.pick_text.text()
     assert "Decoded in" in dock.status.text()
     assert dock.plot.here.isVisible()
@@ -107,14 +107,14 @@ def test_a_drag_is_no_click(make, qtbot, fake_run):
 def test_one_dimension_is_a_histogram_that_can_be_clicked(make, qtbot, fake_run):
     run = fake_run(HERE, zdim=1)
     dock = make(run)
-    assert dock.plot.bars.isVisible()
+    qtbot.waitUntil(dock.plot.bars.isVisible, timeout=10_000)
     assert not dock.plot.points.isVisible()
-    assert not dock.x_axis.isVisible()
+    assert not dock.map.x_axis.isVisible()
 
     click_at(qtbot, dock.plot, 1.0, 5.0)
     qtbot.waitUntil(lambda: len(dock._viewer.layers) == 1, timeout=10_000)
 
-    np.testing.assert_allclose(run.decoded[0], [1.0], atol=0.05)
+    np.testing.assert_allclose(run.decoded[-1], [1.0], atol=0.05)
     assert dock.plot.line.isVisible()
     assert dock.plot.line.value() == pytest.approx(1.0, abs=0.05)
 
@@ -122,24 +122,25 @@ def test_one_dimension_is_a_histogram_that_can_be_clicked(make, qtbot, fake_run)
 def test_axes_can_be_chosen(make, fake_run):
     run = fake_run(HERE, zdim=4)
     dock = make(run)
-    assert (dock.x_axis.currentText(), dock.y_axis.currentText()) == ("PC1", "PC2")
+    assert (dock.map.x_axis.currentText(), dock.map.y_axis.currentText()) == ("PC1", "PC2")
 
-    dock.x_axis.setCurrentText("z2")
-    dock.y_axis.setCurrentText("z0")
+    dock.map.x_axis.setCurrentText("z2")
+    dock.map.y_axis.setCurrentText("z0")
 
     x, y = dock.plot.points.getData()
     np.testing.assert_allclose(x, run.latents.mu[:, 2])
     np.testing.assert_allclose(y, run.latents.mu[:, 0])
 
 
-def test_many_points_are_a_density_with_a_sample_on_top(make, fake_run, monkeypatch):
+def test_many_points_are_a_density_with_a_sample_on_top(make, qtbot, fake_run, monkeypatch):
     monkeypatch.setattr(latent_plot, "MANY", 1000)
     monkeypatch.setattr(latent_plot, "SAMPLE", 300)
 
     dock = make(fake_run(HERE, n_particles=1500))
 
-    assert dock.plot.density.isVisible()
-    assert len(dock.plot.points.getData()[0]) == 300
+    qtbot.waitUntil(dock.plot.density.isVisible, timeout=10_000)
+    qtbot.waitUntil(lambda: len(dock.plot.points.getData()[0]) > 0, timeout=10_000)
+    assert len(dock.plot.points.getData()[0]) <= 300
 
 
 def test_a_run_without_latent_shows_its_structure(make, qtbot, fake_run):
@@ -200,20 +201,93 @@ def test_a_folder_that_is_no_run_changes_nothing(make, qtbot, fake_run, notifica
     assert dock.pages.currentIndex() == 1
 
 
-def test_a_walk_is_a_layer_with_a_slider(make, qtbot, fake_run):
-    dock = make(fake_run(HERE, zdim=3))
-    viewer = dock._viewer
-    assert dock.walk_button.text() == "Walk along PC1"
+def test_a_drag_decodes_on_its_way(make, qtbot, fake_run):
+    run = fake_run(HERE)
+    dock = make(run)
+    qtbot.waitUntil(lambda: not dock.model.busy, timeout=10_000)
+    viewport = dock.plot.viewport()
+    middle = viewport.rect().center()
 
-    qtbot.mouseClick(dock.walk_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    qtbot.mousePress(viewport, Qt.MouseButton.LeftButton, pos=middle)
+    for step in range(1, 12):
+        qtbot.mouseMove(viewport, middle + QPoint(6 * step, 0))
+        qtbot.wait(20)
+    moving = dock.model.pick
+    assert moving is not None
+    qtbot.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=middle + QPoint(66, 0))
+    qtbot.waitUntil(lambda: len(dock._viewer.layers) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: not dock.model.busy, timeout=10_000)
 
-    assert viewer.layers[0].data.shape == (20, 24, 24, 24)
-    np.testing.assert_allclose(viewer.layers[0].scale, (1, 6, 6, 6))
-    # A click after it shows its own volume, not both.
-    click_at(qtbot, dock.plot, 0.0, 0.0)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
-    qtbot.waitUntil(lambda: [layer.visible for layer in viewer.layers] == [False, True])
+    np.testing.assert_array_equal(run.decoded[-1], dock.model.pick.z)
+
+
+def test_a_lasso_selects_and_clear_lets_go(make, qtbot, fake_run):
+    run = fake_run(HERE)
+    dock = make(run)
+    qtbot.waitExposed(dock.plot)
+    qtbot.wait(50)
+    dock.plot.tool = "rectangle"
+    view, viewport = dock.plot.getViewBox(), dock.plot.viewport()
+
+    def place(x: float, y: float) -> QPoint:
+        return dock.plot.mapFromScene(view.mapViewToScene(QPointF(x, y)))
+
+    qtbot.mousePress(viewport, Qt.MouseButton.LeftButton, pos=place(0, -0.5))
+    for share in (0.25, 0.5, 0.75, 1.0):
+        qtbot.mouseMove(viewport, place(2 * share, -0.5 + share))
+        qtbot.wait(10)
+    qtbot.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=place(2, 0.5))
+    qtbot.waitUntil(lambda: dock.model.current_mask is not None, timeout=10_000)
+
+    mu = run.latents.mu
+    inside = (mu[:, 0] > 0) & (mu[:, 0] < 2) & (np.abs(mu[:, 1]) < 0.5)
+    # The mouse moves by whole pixels.
+    assert np.mean(dock.model.current_mask != inside) < 0.03
+    assert "selected" in dock.map.chosen.text()
+    qtbot.mouseClick(dock.map.clear_button, Qt.MouseButton.LeftButton)
+    assert dock.model.current_mask is None
+
+
+def test_a_point_off_the_data_is_called_a_guess(make, qtbot, fake_run):
+    dock = make(fake_run(HERE))
+
+    dock.model.pick_z(np.array([1.0, 0.0], np.float32))
+    assert "guess" not in dock.pick_text.text()
+    dock.model.pick_z(np.array([40.0, 0.0], np.float32))
+
+    assert "guess" in dock.pick_text.text()
+
+
+def test_colours_are_offered_and_their_range_fades(make, qtbot, fake_run):
+    run = fake_run(HERE)
+    run.latents.logvar = np.log(np.square(np.linspace(0.1, 0.5, 800).reshape(400, 2)))
+    dock = make(run)
+    assert not dock.map.limits.isVisible()
+
+    dock.map.colour.setCurrentText("sigma z0")
+    qtbot.waitUntil(dock.map.limits.isVisible, timeout=10_000)
+    low, high = dock.map.limits.value()
+    assert (low, high) == pytest.approx((0.1, 0.4995), abs=1e-3)
+    dock.map.limits.setValue((0.2, 0.3))
+
+    assert 90 < np.count_nonzero(dock.model.within_limits()) < 110
+
+
+def test_a_path_drawn_on_the_map_opens_the_trajectories(make, qtbot, fake_run):
+    dock = make(fake_run(HERE))
+
+    dock.plot.path_drawn.emit(np.array([[-1.0, 0.0], [1.0, 0.0]]))
+
+    trajectory = dock.tabs.trajectory
+    assert trajectory.isVisible()
+    qtbot.waitUntil(lambda: trajectory.model.path is not None, timeout=10_000)
+    assert trajectory.model.source == "drawn"
+
+
+def test_it_needs_no_more_than_a_dock_is_wide(make, fake_run):
+    dock = make(fake_run(HERE, zdim=4))
+
+    assert dock.pages.minimumSizeHint().width() <= 340
 
 
 def test_the_plot_follows_the_theme(make, fake_run):
@@ -226,7 +300,7 @@ def test_the_plot_follows_the_theme(make, fake_run):
 
 def test_closing_the_dock_ends_its_thread(make, fake_run):
     dock = make(fake_run(HERE))
-    dock.model.walk()
+    dock.model.pick_z(np.zeros(2, np.float32))
 
     dock.close()
 

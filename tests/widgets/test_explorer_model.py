@@ -20,23 +20,29 @@ class Harness:
     def __init__(self, open_run: Callable, pca: Callable) -> None:
         self._queue: SimpleQueue = SimpleQueue()
         self.model = ExplorerModel(self._queue.put, open_run, pca)
-        self.decoded: list = []
-        self.walked: list = []
+        self.shown: list = []
         self.failed: list = []
-        self.model.decoded.connect(self.decoded.append)
-        self.model.walked.connect(self.walked.append)
+        self.model.decode.decoded.connect(self.shown.append)
         self.model.failed.connect(self.failed.append)
 
+    @property
+    def decoded(self) -> list:
+        """Volumes in full, without the small ones that go before."""
+        return [d for d in self.shown if d.final]
+
     def settle(self) -> None:
-        while self.model.busy or self.model.walk_progress is not None:
+        while self.model.busy:
             self._queue.get(timeout=5)()
         with suppress(Empty):
             while True:
-                self._queue.get_nowait()()
+                self._queue.get(timeout=0.3)()
 
     def open(self, folder: Path) -> ExplorerModel:
         self.model.open(folder)
         self.settle()
+        if self.model.run is not None:
+            # What was decoded to get ready.
+            self.model.run.decoded.clear()
         return self.model
 
 
@@ -62,7 +68,7 @@ def test_a_click_decodes_its_z(make, fake_run):
     harness.settle()
 
     assert len(harness.decoded) == 1
-    np.testing.assert_allclose(run.decoded, [[1.0, 0.5]], atol=1e-5)
+    np.testing.assert_allclose(run.decoded[-1], [1.0, 0.5], atol=1e-5)
     assert harness.decoded[0].data.shape == (24, 24, 24)
     assert harness.decoded[0].contour == run.contour()
     away = np.linalg.norm(run.latents.mu - [1.0, 0.5], axis=1)
@@ -91,9 +97,10 @@ def test_only_the_last_of_many_clicks_is_answered(make, fake_run):
         model.pick_at([x, 0.0], [0.01, 0.01])
     harness.settle()
 
-    assert len(harness.decoded) == 1
+    # The first, which was on its way, and the last.
+    assert len(harness.decoded) <= 2
     assert len(model.run.decoded) <= 2
-    assert model.run.decoded[-1][0] == pytest.approx(1)
+    assert harness.decoded[-1].z[0] == pytest.approx(1)
 
 
 def test_a_folder_that_is_no_run_leaves_the_open_one(make, fake_run):
@@ -125,8 +132,7 @@ def test_a_run_without_latent_has_a_structure(make, fake_run):
 
     assert model.space is None
     model.pick_at([0.0], [1.0])
-    model.walk()
-    model.show_structure()
+    model.decode.show_structure()
     harness.settle()
 
     assert [d.caption for d in harness.decoded] == ["structure"]
@@ -137,7 +143,6 @@ def test_without_a_decoder_a_click_still_names_the_particle(make, fake_run):
     model = harness.open(HERE)
 
     model.pick_at([0.0, 0.0], [0.01, 0.01])
-    model.walk()
     harness.settle()
 
     assert model.pick is not None
@@ -174,58 +179,131 @@ def test_a_finished_run_is_not_followed(make, fake_run):
     harness.settle()
 
 
-def test_a_walk_is_decoded_step_by_step_and_clicks_come_in_between(make, fake_run):
-    run = fake_run(HERE, zdim=3, delay=0.01)
+def test_dragging_gives_small_volumes_and_rest_the_full_one(make, fake_run):
+    # Too slow for more than the smallest box.
+    run = fake_run(HERE, box=48, delay=0.05)
     harness = make(run)
     model = harness.open(HERE)
 
-    model.walk()
-    model.pick_at([0.0, 0.0], [0.01, 0.01])
+    for x in (0.0, 0.1, 0.2):
+        model.pick_at([x, 0.0], [0.01, 0.01], moving=True)
+        harness.settle()
+    assert harness.shown
+    assert all(d.box < 48 for d in harness.shown)
+    model.pick_at([0.2, 0.0], [0.01, 0.01])
     harness.settle()
 
-    assert harness.walked[0].data.shape == (20, 24, 24, 24)
-    assert harness.walked[0].caption == "Walk along PC1"
-    assert len(harness.decoded) == 1
-    # The click did not wait for the whole walk.
-    z = model.pick.z
-    assert [np.array_equal(d, z) for d in run.decoded].index(True) < 5
-    assert model.walk_progress is None
-
-
-def test_a_walk_can_be_given_up(make, fake_run):
-    harness = make(fake_run(HERE, delay=0.02))
-    model = harness.open(HERE)
-
-    model.walk()
-    model.cancel_walk()
-    harness.settle()
-
-    assert not harness.walked
-    assert len(model.run.decoded) <= 1
+    assert harness.shown[-1].box == 48
 
 
 def test_another_run_drops_what_was_asked_of_the_first(make, fake_run):
     other = Path("/runs/two")
     harness = make(fake_run(HERE, delay=0.05), fake_run(other, zdim=1))
     model = harness.open(HERE)
+    model.set_current(np.ones(400, bool))
 
-    model.walk()
+    model.pick_at([0.0, 0.0], [0.01, 0.01])
     harness.open(other)
 
     assert model.run.folder == other
     assert model.axes == ("z0",)
-    assert not harness.walked
+    assert model.current_mask is None
+    assert model.pick is None
+    assert not harness.decoded
 
 
 def test_a_decoder_that_fails_is_told(make, fake_run):
     run = fake_run(HERE)
-    run.decode = lambda z: np.zeros(1)[5]
+    run.decode = lambda *_, **__: np.zeros(1)[5]
     harness = make(run)
     model = harness.open(HERE)
 
     model.pick_at([0.0, 0.0], [0.01, 0.01])
-    model.walk()
     harness.settle()
 
-    assert [type(f) for f in harness.failed] == [IndexError, IndexError]
-    assert model.walk_progress is None
+    assert [type(f) for f in harness.failed] == [IndexError]
+    assert not model.busy
+
+
+def test_a_pick_off_the_data_is_known(make, fake_run):
+    run = fake_run(HERE)
+    model = make(run).open(HERE)
+
+    model.pick_z(run.latents.mu[7])
+    assert model.pick.particle == 7
+    assert model.pick.off < 2
+    model.pick_z(np.array([30.0, 30.0], np.float32))
+
+    assert model.pick.off > 50
+
+
+def test_any_view_may_pick_a_particle(make, fake_run):
+    run = fake_run(HERE)
+    harness = make(run)
+    model = harness.open(HERE)
+    picked = []
+    model.picked.connect(picked.append)
+
+    model.pick_particle(11)
+    harness.settle()
+
+    assert [p.particle for p in picked] == [11]
+    np.testing.assert_array_equal(run.decoded[-1], run.latents.mu[11])
+
+
+def test_a_polygon_selects_what_is_drawn_inside(make, fake_run):
+    run = fake_run(HERE)
+    harness = make(run)
+    model = harness.open(HERE)
+
+    model.select_inside(np.array([[0, -9], [9, -9], [9, 9], [0, 9]], np.float32))
+    harness.settle()
+
+    np.testing.assert_array_equal(model.current_mask, run.latents.mu[:, 0] > 0)
+
+
+def test_a_range_selects_on_one_axis(make, fake_run):
+    run = fake_run(HERE, zdim=1)
+    harness = make(run)
+    model = harness.open(HERE)
+
+    model.select_inside(np.array([[0, 0], [1, 0]], np.float32))
+    harness.settle()
+
+    z = run.latents.mu[:, 0]
+    np.testing.assert_array_equal(model.current_mask, (z >= 0) & (z <= 1))
+
+
+def test_particles_are_coloured_by_what_is_known_of_them(make, fake_run):
+    run = fake_run(HERE)
+    run.latents.logvar = np.log(np.square(np.linspace(0.1, 0.5, 800).reshape(400, 2)))
+    harness = make(run)
+    model = harness.open(HERE)
+    assert "sigma z1" in model.colours()
+
+    model.set_colour("sigma z1")
+    harness.settle()
+    np.testing.assert_allclose(model.shown.data, np.linspace(0.1, 0.5, 800)[1::2], rtol=1e-4)
+    model.set_limits((0.2, 0.3))
+
+    expected = (model.shown.data >= 0.2) & (model.shown.data <= 0.3)
+    np.testing.assert_array_equal(model.within_limits(), expected)
+    model.set_colour("density")
+    harness.settle()
+    assert model.shown is None
+    assert model.within_limits() is None
+
+
+def test_an_embedding_becomes_axes(make, fake_run):
+    run = fake_run(HERE, zdim=4)
+    harness = make(run)
+    model = harness.open(HERE)
+    embedding = run.latents.mu[:, :2] ** 3
+
+    model.add_umap(embedding)
+    assert model.axes == ("UMAP1", "UMAP2")
+    np.testing.assert_allclose(model.coordinates(), embedding)
+    model.snap = True
+    model.pick_at(embedding[5], [0.01, 0.01])
+
+    assert model.pick.particle == 5

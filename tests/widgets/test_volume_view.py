@@ -93,6 +93,69 @@ def test_a_surface_is_updated_in_place_at_one_contour(make, qtbot):
     assert view._viewer.scene.camera.zoom == 1.25
 
 
+def sampled(box: int) -> np.ndarray:
+    """A ball of radius 18 about (27, 36, 33) in a cube of 72, on a grid of ``box`` voxels."""
+    grid = np.mgrid[:box, :box, :box] * (72 / box) - np.reshape([27, 36, 33], (3, 1, 1, 1))
+    return np.maximum(19 - np.sqrt((grid**2).sum(0)), 0).astype(np.float32)
+
+
+def world(layer: object) -> np.ndarray:
+    """Points on or in the shape that a layer shows, in the viewer's coordinates."""
+    if isinstance(layer, Surface):
+        return layer.data[0] * np.array(layer.scale)
+    return np.argwhere(layer.data >= layer.iso_threshold) * np.array(layer.scale)
+
+
+@pytest.mark.parametrize("mode", ["surface", "volume"])
+@pytest.mark.parametrize("pixel_size", [2.0, None])
+def test_boxes_of_all_sizes_are_shown_at_one_place(make, qtbot, mode, pixel_size):
+    view = make(mode)
+    camera = view._viewer.scene.camera
+    seen = []
+    for i, box in enumerate((24, 36, 72, 24, 144)):
+        step = 72 / box
+        size = pixel_size and pixel_size * step
+        view.show(sampled(box), size, "a", "run", contour=1.0, step=step)
+        layer = shown(qtbot, view)
+        if i == 0:
+            camera.angles, camera.zoom = (10, 20, 30), 1.5
+            if mode == "volume":
+                layer.iso_threshold = 2.0  # the user's own
+        points = world(layer) / (pixel_size or 1)
+        radius = 17 if mode == "volume" else 18
+        np.testing.assert_allclose((points.min(0) + points.max(0)) / 2, [27, 36, 33], atol=1.5)
+        np.testing.assert_allclose(np.ptp(points, 0), 2 * radius, atol=2 * step)
+        seen.append((layer, camera.center, camera.angles, camera.zoom))
+    assert all(one == (layer, camera.center, (10, 20, 30), 1.5) for one in seen)
+    assert len(view._viewer.layers) == 1
+    if mode == "volume":
+        assert layer.iso_threshold == 2.0
+
+
+def test_a_stream_faster_than_the_view_still_shows(make, qtbot, monkeypatch):
+    drawn = []
+
+    def slowly(*arguments):
+        threading.Event().wait(0.03)
+        drawn.append(arguments[0].shape)
+        return mesh(*arguments)
+
+    monkeypatch.setattr("napari_cryodrgn.widgets.volume_work.mesh", slowly)
+    view = make("surface")
+    placed = []
+    for i in range(60):
+        view.show(ball(3 + i / 20), 3.0, "a", "run", contour=1.0)
+        qtbot.wait(5)
+        if view.layer is not None:
+            placed.append(len(view.layer.data[0]))
+    layer = shown(qtbot, view)
+
+    assert len(set(placed)) > 3  # while they came, and not only when they had ended
+    assert len(drawn) < 40
+    radius = np.linalg.norm(layer.data[0] - 12, axis=1)
+    np.testing.assert_allclose(radius, 3 + 59 / 20, atol=0.1)
+
+
 @pytest.mark.parametrize("mode", ["surface", "volume"])
 def test_the_molecule_and_not_its_box_fills_the_canvas(make, qtbot, mode):
     view = make(mode)
@@ -164,7 +227,7 @@ def test_volumes_are_prepared_in_another_thread(make, qtbot, monkeypatch):
         threads.append(threading.current_thread())
         return mesh(*arguments)
 
-    monkeypatch.setattr("napari_cryodrgn.widgets.volume_view.mesh", spy)
+    monkeypatch.setattr("napari_cryodrgn.widgets.volume_work.mesh", spy)
     view = make("surface")
     view.show(ball(5), 3.0, "a", "run")
     shown(qtbot, view)

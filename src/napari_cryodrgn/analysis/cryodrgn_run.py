@@ -100,6 +100,7 @@ class CryodrgnFiles(RunFiles):
         self._read_poses(epochs["pose"].get(self._key))
         counts = [len(x) for x in (self.rotations, self.indices) if x is not None]
         self.n_particles = len(self.latents.mu) if self.latents else (counts or [0])[0]
+        self.ctf_path = self._find(self._data.get("ctf"))
         self.pixel_size = self._read_pixel_size()
 
     def watched(self) -> Iterable[Path]:
@@ -244,8 +245,8 @@ class CryodrgnFiles(RunFiles):
             self.rotations, self.shifts = rotations, shifts
 
     def _read_pixel_size(self) -> float | None:
-        if (path := self._find(self._data.get("ctf"))) is not None:
-            _, box, pixel_size = read_ctf(path)
+        if self.ctf_path is not None:
+            _, box, pixel_size = read_ctf(self.ctf_path)
             return pixel_size * box / self.box
         volumes = [*self.folder.glob("reconstruct*.mrc"), *self.folder.glob("analyze*/*/vol_*.mrc")]
         if volumes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from .run_files import Array, Latents, OwnFiles, Products, RunFiles
 
 __all__ = ["Latents", "Products", "Run", "contour_level"]
 
+# Box of the volume that the contour of a run of cryoDRGN comes from.
+_CONTOUR_BOX = 64
+
 
 class Run:
     """What a run has inferred so far; open it again to see what came since.
@@ -26,7 +30,8 @@ class Run:
     Made by ``Run.open``, of a run of this program or of cryoDRGN. ``box`` is in pixels,
     ``pixel_size`` in Å, None if unknown; ``rotations`` (N, 3, 3) map object to image and
     ``shifts`` (N, 2) are displacements in pixels of the box. ``indices`` (N,) are the particles'
-    rows in the file at ``particles_path``; all rows in order if None. Parts that are not there
+    rows in the file at ``particles_path``; all rows in order if None. ``ctf_path`` is a file of
+    cryoDRGN with their CTF. Parts that are not there
     yet are None. The image files are not needed.
     """
 
@@ -36,11 +41,12 @@ class Run:
         self.settings = files.settings
         self.zdim, self.box, self.pixel_size = files.zdim, files.box, files.pixel_size
         self.n_particles, self.particles_path = files.n_particles, files.particles_path
-        self.indices = files.indices
+        self.indices, self.ctf_path = files.indices, files.ctf_path
         self.finished, self.epoch = files.finished, files.epoch
         self.latents, self.rotations, self.shifts = files.latents, files.rotations, files.shifts
         self._decoder: Decoder | None = None
         self._scale = 1.0
+        self._contour: float | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -84,18 +90,37 @@ class Run:
         """Whether the weights of a decoder have been saved."""
         return self._files.weights is not None and self._files.weights.is_file()
 
-    def decode(self, z: ArrayLike) -> Float32[Array, "z y x"]:
+    def decode(
+        self,
+        z: ArrayLike,
+        box: int | None = None,
+        limit: float | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> Float32[Array, "b b b"]:
         """Volume at a latent, in the units of the particle images; safe in any thread.
 
         Parameters
         ----------
         z
             (zdim,) numbers.
+        box
+            Edge of the volume in voxels, even and at most the run's, which it is if absent. A
+            smaller box covers the same cube with larger voxels: the volume is low-pass filtered
+            and its density stays as it is.
+        limit
+            Largest frequency, in cycles per box; all if absent.
+        stop
+            Asked now and then, in this thread, whether the volume is no longer wanted.
 
         Raises
         ------
         RunFolderError
             If no decoder is saved yet, or the file is damaged, or ``z`` has another length.
+        ValueError
+            If ``box`` is odd or larger than the run's.
+        CryodrgnError
+            If ``stop`` said so.
         """
         latent = torch.from_numpy(np.atleast_1d(np.asarray(z, np.float32)))
         if latent.shape != (self.zdim,) or not bool(latent.isfinite().all()):
@@ -106,7 +131,7 @@ class Run:
         with self._lock:
             if self._decoder is None:
                 self._decoder = self._load_decoder()
-        return (self._decoder.decode(latent) / self._scale).numpy()
+        return (self._decoder.decode(latent, limit, box, stop) / self._scale).numpy()
 
     def _load_decoder(self) -> Decoder:
         path = self._files.weights
@@ -142,14 +167,23 @@ class Run:
             raise _named(self.folder, error) from error
 
     def contour(self) -> float:
-        """Iso level for all volumes of this run, from the consensus: it never changes with z.
+        """Iso level for all volumes of this run: it never changes with z or the box.
+
+        From the consensus; of cryoDRGN, from the central volume, filtered if it is large, since
+        this is what the first picture waits for.
 
         Raises
         ------
         RunFolderError
             If there is no consensus volume yet.
         """
-        return contour_level(self.consensus().data)
+        if self._contour is None:
+            central = self._files.central
+            if central is not None and self.box > _CONTOUR_BOX:
+                self._contour = contour_level(self.decode(central, _CONTOUR_BOX))
+            else:
+                self._contour = contour_level(self.consensus().data)
+        return self._contour
 
 
 def _named(folder: Path, error: CryodrgnError) -> RunFolderError:

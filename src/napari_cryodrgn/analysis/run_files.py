@@ -51,7 +51,8 @@ class RunFiles(ABC):
     """What the files of a run say; read once, when this is made.
 
     The attributes are those of `Run`. ``weights`` is the decoder's file, if there is one.
-    ``central`` is a latent whose volume stands for all, where no consensus volume is kept.
+    ``ctf_path`` is cryoDRGN's file of CTF parameters. ``central`` is a latent whose volume stands
+    for all, where no consensus volume is kept.
     """
 
     settings: dict[str, Any]
@@ -71,6 +72,7 @@ class RunFiles(ABC):
         self.rotations: Array | None = None
         self.shifts: Array | None = None
         self.weights: Path | None = None
+        self.ctf_path: Path | None = None
         self.central: Array | None = None
 
     @abstractmethod

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .interface import Decoder
+from .points import Stop, fourier_crop
 
 
 class BasisDecoder(Decoder):
@@ -87,12 +88,23 @@ class BasisDecoder(Decoder):
 
     @torch.no_grad()
     def decode(
-        self, z: Float[Tensor, " zdim"], limit: float | None = None
-    ) -> Float[Tensor, "z y x"]:
-        """Voxel volume at ``z``: a weighted sum; with ``limit``, low-pass filtered after it."""
+        self,
+        z: Float[Tensor, " zdim"],
+        limit: float | None = None,
+        box: int | None = None,
+        stop: Stop | None = None,
+    ) -> Float[Tensor, "b b b"]:
+        """Voxel volume at ``z``: a weighted sum; with ``limit``, low-pass filtered after it.
+
+        It takes no time worth stopping. See `Decoder.decode` for the parameters.
+        """
+        d = self._size(box)
+        volumes = self.volumes
+        if d < self.box:
+            # Sums of cropped volumes are cropped sums.
+            volumes = self._keep((d, volumes.device), lambda: fourier_crop(self.volumes, d))
         weights = self.coefficients(z.to(self.nodes))
-        d = self.box
-        volume: Tensor = (weights @ self.volumes.flatten(1)).reshape(d, d, d)
+        volume: Tensor = (weights @ volumes.flatten(1)).reshape(d, d, d)
         if limit is None or limit >= d // 2:
             return volume
         k = torch.fft.fftfreq(d, 1 / d, device=volume.device)

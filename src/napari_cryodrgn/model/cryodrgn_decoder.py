@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .interface import Decoder
-
-# As in CoordinateDecoder: chunks that stay in a core's cache.
-_CHUNK = 2048
-# Bytes of what does not depend on the latent that are kept from one volume to the next.
-_KEPT = 2**28
+from .points import Points, Stop, linear
 
 
 class CryodrgnDecoder(Decoder):
@@ -66,7 +60,6 @@ class CryodrgnDecoder(Decoder):
         self.hartley = layers[-1].out_features == 1
         self.norm, self.slope, self.bare, self.radius = norm, slope, bare, radius
         self.latent_frequencies = latent_frequencies
-        self._kept: dict[float | None, list[tuple[Tensor, Tensor]]] = {}
         n_latent = zdim if latent_frequencies is None else 2 * zdim * len(latent_frequencies)
         self.n_features = layers[0].in_features - n_latent
         expected = 3 if bare else getattr(encoding, "n_features", 0)
@@ -96,34 +89,39 @@ class CryodrgnDecoder(Decoder):
 
     @torch.no_grad()
     def decode(
-        self, z: Float[Tensor, " zdim"], limit: float | None = None
-    ) -> Float[Tensor, "z y x"]:
+        self,
+        z: Float[Tensor, " zdim"],
+        limit: float | None = None,
+        box: int | None = None,
+        stop: Stop | None = None,
+    ) -> Float[Tensor, "b b b"]:
         """Voxel volume at ``z``, in the units of the images before normalisation.
 
-        Parameters
-        ----------
-        z
-            One latent.
-        limit
-            Largest frequency decoded, in cycles per box; as far as ``eval_vol`` goes if absent.
+        See `Decoder.decode` for the parameters; with neither ``limit`` nor ``box``, frequencies go
+        as far as in ``eval_vol``.
         """
-        d, (mean, deviation), mirrored = self.box, self.norm, self._is_mirrored()
+        d, (mean, deviation) = self._size(box), self.norm
+        # The corners of the box are the last that a network without symmetry is asked for.
+        largest = self.box * (1 if self.hartley else 0.5) if d == self.box else d // 2 - 1
         weight = self.first.weight
+        points = self._keep(("points", weight.device), Points)
+        limit = largest if limit is None else min(limit, largest)
+        k = points.frequencies(limit, self._frequencies)
         offset = self.first.bias + weight[:, self.n_features :] @ self._encode(z.to(weight))
+        values = points.values(k, self._first, offset, linear(self.others), self._activate, stop)
+        values = values * deviation
         # Coefficients beyond the ball are those of a mean image, but with no encoding cryoDRGN
         # sets them to zero last.
         ground = 0.0 if self.bare and not self.hartley else mean
         transform = torch.full((d**3,), ground, device=weight.device)
-        for k, hidden in self._hidden(limit):
-            values = self._network(hidden + offset)
-            if self.hartley:
-                transform[_flat(k, d)] = values[:, 0] * deviation + mean
-            else:
-                real, imaginary = values.T
-                if mirrored or int(k[0, 2]):
-                    transform[_flat(-k, d)] = (real + imaginary) * deviation + mean
-                transform[_flat(k, d)] = (real - imaginary) * deviation + mean
-        return _inverse_hartley(transform.reshape(d, d, d))
+        if self.hartley:
+            transform[_flat(k, d)] = values[:, 0] + mean
+        else:
+            real, imaginary = values.T
+            both = slice(None) if self._is_mirrored() else k[:, 2] != 0
+            transform[_flat(-k[both], d)] = (real + imaginary)[both] + mean
+            transform[_flat(k, d)] = real - imaginary + mean
+        return _inverse_hartley(transform.reshape(d, d, d)) * (d / self.box) ** 3
 
     def _encode(self, z: Float[Tensor, " zdim"]) -> Float[Tensor, " f"]:
         if self.latent_frequencies is None:
@@ -131,41 +129,23 @@ class CryodrgnDecoder(Decoder):
         angle = z[:, None] * self.latent_frequencies
         return torch.cat([angle.sin(), angle.cos()], 1).flatten()
 
-    def _hidden(self, limit: float | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Frequencies (p, 3) and the first layer's output for them, the latent left out."""
-        if limit in self._kept:
-            yield from self._kept[limit]
-            return
-        kept: list[tuple[Tensor, Tensor]] = []
-        free = _KEPT - sum(h.nbytes for part in list(self._kept.values()) for _, h in part)
-        for plane in self._slices(limit):
-            for k in plane.split(_CHUNK):
-                features = self.encoding(k.to(self.first.weight))
-                hidden = features @ self.first.weight[:, : self.n_features].T
-                free -= hidden.nbytes
-                if free >= 0:
-                    kept.append((k, hidden))
-                else:
-                    kept.clear()
-                yield k, hidden
-        if free >= 0:
-            self._kept[limit] = kept
+    def _first(self, k: Int[Tensor, "p 3"]) -> Float[Tensor, "p width"]:
+        """The first layer without latent and bias."""
+        features = self.encoding(k.to(self.first.weight))
+        hidden: Tensor = features @ self.first.weight[:, : self.n_features].T
+        return hidden
 
-    def _network(self, h: Float[Tensor, "p width"]) -> Float[Tensor, "p outputs"]:
-        """What follows the first layer; changes ``h``."""
-        for layer in self.others:
-            h = nn.functional.leaky_relu_(h, self.slope) if self.slope else h.relu_()
-            h = layer(h)
-        return h
+    def _activate(self, h: Tensor) -> Tensor:
+        return nn.functional.leaky_relu_(h, self.slope) if self.slope else h.relu_()
 
-    def _slices(self, limit: float | None) -> Iterator[Int[Tensor, "p 3"]]:
-        """Frequencies (kx, ky, kz) to be evaluated, those of one kz at a time."""
+    def _frequencies(self, limit: float) -> Int[Tensor, "p 3"]:
+        """Frequencies (kx, ky, kz) up to a limit that are evaluated."""
         half = self.box // 2
-        largest = math.inf if self.hartley else half
-        limit = largest if limit is None else min(limit, largest)
         reach = int(min(half, limit))
-        r = torch.arange(-reach, min(reach + 1, half), device=self.first.weight.device)
+        device = self.first.weight.device
+        r = torch.arange(-reach, min(reach + 1, half), device=device, dtype=torch.int32)
         ky, kx = torch.meshgrid(r, r, indexing="ij")
+        planes = []
         for kz in r.tolist() if self.hartley else range(-reach, 1):
             inside = kx**2 + ky**2 + kz**2 <= limit**2 + 1e-6
             if self.radius is not None:
@@ -175,7 +155,8 @@ class CryodrgnDecoder(Decoder):
             if kz == 0 and not self.hartley and self._is_mirrored():
                 inside &= (ky < 0) | ((ky == 0) & (kx <= 0))
             x, y = kx[inside], ky[inside]
-            yield torch.stack([x, y, torch.full_like(x, kz)], -1)
+            planes.append(torch.stack([x, y, torch.full_like(x, kz)], 1))
+        return torch.cat(planes)
 
     def _is_mirrored(self) -> bool:
         """Whether half the plane kz = 0 is taken from the other half, as below and above it.
@@ -209,7 +190,7 @@ class CryodrgnDecoder(Decoder):
 
 def _flat(k: Int[Tensor, "p 3"], d: int) -> Int[Tensor, " p"]:
     """Index into a flat transform (kz, ky, kx), zero frequency first."""
-    x, y, z = (k % d).unbind(-1)
+    x, y, z = (k.long() % d).unbind(1)
     return (z * d + y) * d + x
 
 

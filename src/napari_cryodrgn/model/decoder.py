@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from ..imaging import FourierGrid
 from .encoding import PositionalEncoding
 from .interface import Decoder
-
-# Chunks that stay in a core's cache decode up to twice as fast.
-_CHUNK = 2048
+from .points import Points, Stop, fourier_crop, linear
 
 
 class CoordinateDecoder(Decoder):
@@ -111,40 +109,63 @@ class CoordinateDecoder(Decoder):
 
     @torch.no_grad()
     def decode(
-        self, z: Float[Tensor, " zdim"], limit: float | None = None
-    ) -> Float[Tensor, "z y x"]:
+        self,
+        z: Float[Tensor, " zdim"],
+        limit: float | None = None,
+        box: int | None = None,
+        stop: Stop | None = None,
+    ) -> Float[Tensor, "b b b"]:
         """Voxel volume at ``z``: half a ball of coefficients, inverse transform, soft mask.
 
-        Parameters
-        ----------
-        z
-            One latent.
-        limit
-            Largest frequency decoded, box / 2 - 1 if absent.
+        See `Decoder.decode` for the parameters; frequencies go up to box / 2 - 1 at most.
         """
-        device = self.consensus.device
-        d, largest = self.box, self.box // 2 - 1
+        d, device = self._size(box), self.consensus.device
+        largest = d // 2 - 1
         limit = largest if limit is None else min(limit, largest)
-        r = torch.arange(-int(limit), int(limit) + 1, device=device)
-        gz, gy, gx = torch.meshgrid(r, r, r[r >= 0], indexing="ij")
-        inside = gx**2 + gy**2 + gz**2 <= limit**2 + 1e-6
-        gz, gy, gx = gz[inside], gy[inside], gx[inside]
-        k = torch.stack([gx, gy, gz], -1).float()
-        latent = z.to(device, torch.float32).reshape(1, -1)
-        values = torch.cat([self(part, latent) for part in k.split(_CHUNK)])
+        points = self._keep(("points", device), Points)
+        k = points.frequencies(limit, lambda up_to: _half_ball(up_to, device))
+        latent = z.to(device, torch.float32)
+        shifts = [layer(latent) for layer in self.latent] or [0] * (len(self.hidden) + 1)
+        # The input of a hidden layer is added to its output.
+        identity = torch.eye(self.input.out_features, device=device)
+        layers = [
+            (weight + identity, bias + shift)
+            for (weight, bias), shift in zip(linear(self.hidden), shifts[1:], strict=True)
+        ]
+        layers += linear([self.output])
+        offset = self.input.bias + shifts[0]
+        parts = points.values(k, self._first, offset, layers, _silu, stop)
+        values = torch.view_as_complex(parts) * self.scale(k.float())
+        return self._to_voxels(k, values, d)
+
+    def _first(self, k: Int[Tensor, "p 3"]) -> Float[Tensor, "p width"]:
+        """The first layer without latent and bias."""
+        hidden: Tensor = self.encoding(k.float()) @ self.input.weight.T
+        return hidden
+
+    def _to_voxels(
+        self, k: Int[Tensor, "p 3"], values: Complex[Tensor, " p"], d: int
+    ) -> Float[Tensor, "b b b"]:
+        """Volume on a box ``d`` from coefficients in half a ball."""
         # On the plane kx = 0 both mates are present; irfftn needs them conjugate.
-        spectrum = torch.zeros(d, d, d // 2 + 1, dtype=values.dtype, device=device)
-        spectrum[gz % d, gy % d, gx] = values
+        spectrum = torch.zeros(d, d, d // 2 + 1, dtype=values.dtype, device=values.device)
+        x, y, z = k.long().unbind(1)
+        spectrum[z % d, y % d, x] = values
         plane = spectrum[:, :, 0]
         mates = torch.roll(plane.flip(0, 1), (1, 1), (0, 1)).conj()
         spectrum[:, :, 0] = (plane + mates) / 2
         spectrum[0, 0, 0] = 0
         volume: Tensor = torch.fft.fftshift(torch.fft.irfftn(spectrum, s=(d, d, d)))
-        grid = FourierGrid(d, 1.0, device=device)
-        volume = volume * grid.mask
+        window, consensus = self._keep((d, values.device), lambda: self._frame(d))
+        return torch.addcmul(consensus, volume, window)
+
+    def _frame(self, d: int) -> tuple[Tensor, Tensor]:
+        """Factor and summand of the volumes on a box ``d``."""
+        grid = FourierGrid(d, 1.0, device=self.consensus.device)
+        window = grid.mask * (d / self.box) ** 3
         if bool(self.attenuated):
-            volume = volume * grid.correction
-        return volume + self.consensus
+            window = window * grid.correction
+        return window, self.consensus if d == self.box else fourier_crop(self.consensus, d)
 
 
 class ConsensusSlices:
@@ -157,3 +178,15 @@ class ConsensusSlices:
     def __call__(self, points: Float[Tensor, "*batch 3"]) -> Complex[Tensor, "*batch"]:
         """V0 at frequencies ``points``."""
         return self._grid.sample(self._transform, points)
+
+
+def _half_ball(limit: float, device: torch.device) -> Int[Tensor, "p 3"]:
+    """Frequencies (kx, ky, kz) with kx >= 0 of a ball."""
+    r = torch.arange(-int(limit), int(limit) + 1, device=device, dtype=torch.int32)
+    z, y, x = torch.meshgrid(r, r, r[r >= 0], indexing="ij")
+    inside = x**2 + y**2 + z**2 <= limit**2 + 1e-6
+    return torch.stack([x[inside], y[inside], z[inside]], 1)
+
+
+def _silu(h: Tensor) -> Tensor:
+    return nn.functional.silu(h, inplace=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, Self, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from .points import Stop
+
+T = TypeVar("T")
 
 
 class Decoder(nn.Module, ABC):
@@ -15,10 +20,17 @@ class Decoder(nn.Module, ABC):
 
     ``kind`` names the class of decoder in ``Settings.decoder`` and in saved runs, ``zdim`` is the
     number of dimensions of the latent, ``box`` the edge of the volume in pixels.
+
+    In evaluation mode, what does not depend on the latent is kept from one volume to the next:
+    weights must not change then.
     """
 
     zdim: int
     box: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[Hashable, Any] = {}
 
     @property
     @abstractmethod
@@ -27,8 +39,12 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(
-        self, z: Float[Tensor, " zdim"], limit: float | None = None
-    ) -> Float[Tensor, "z y x"]:
+        self,
+        z: Float[Tensor, " zdim"],
+        limit: float | None = None,
+        box: int | None = None,
+        stop: Stop | None = None,
+    ) -> Float[Tensor, "b b b"]:
         """Voxel volume at ``z``.
 
         Parameters
@@ -37,6 +53,19 @@ class Decoder(nn.Module, ABC):
             One latent.
         limit
             Largest frequency decoded, in cycles per box; all if absent.
+        box
+            Edge of the volume in voxels, even; that of the decoder if absent. A smaller one holds
+            frequencies below ``box`` / 2 only. Its voxels are larger, lie about the same centre and
+            have the density of the filtered volume there.
+        stop
+            Asked now and then whether the volume is no longer wanted.
+
+        Raises
+        ------
+        ValueError
+            If ``box`` is odd or larger than that of the decoder.
+        Abandoned
+            If ``stop`` says so.
         """
 
     @abstractmethod
@@ -45,7 +74,29 @@ class Decoder(nn.Module, ABC):
 
     @torch.no_grad()
     def decode_all(
-        self, z: Float[Tensor, "n zdim"], limit: float | None = None
-    ) -> Float[Tensor, "n z y x"]:
+        self, z: Float[Tensor, "n zdim"], limit: float | None = None, box: int | None = None
+    ) -> Float[Tensor, "n b b b"]:
         """Volumes at several latents, as ``poses.PoseSearch`` takes them."""
-        return torch.stack([self.decode(one, limit) for one in z])
+        return torch.stack([self.decode(one, limit, box) for one in z])
+
+    def train(self, mode: bool = True) -> Self:
+        """Change the mode, and drop what is kept."""
+        self._kept.clear()
+        return super().train(mode)
+
+    def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives; in evaluation mode it is made once."""
+        if self.training:
+            return make()
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
+
+    def _size(self, box: int | None) -> int:
+        """The box to decode, checked."""
+        if box is None:
+            return self.box
+        if box % 2 and box != self.box or not 2 <= box <= self.box:
+            raise ValueError(f"box: expected an even number from 2 to {self.box}, got {box}")
+        return box

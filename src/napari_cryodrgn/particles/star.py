@@ -52,7 +52,7 @@ def read_table(
     ParticleFileError
         If it is no STAR file, or a column is missing or has bad values.
     """
-    table = _table(Path(path))
+    table = open_star_table(Path(path))
     columns = StarColumns(table)
     stacks, stack_index, image_index = _image_names(table.path, columns.text(IMAGE_NAME))
     sizes = pixel_sizes(columns)
@@ -97,7 +97,14 @@ def read_star(
     return replace(particles, origin=origin) if known else particles
 
 
-def _table(path: Path) -> ParticleTable:
+def open_star_table(path: Path) -> ParticleTable:
+    """The tables of a STAR file of particles, as text.
+
+    Raises
+    ------
+    ParticleFileError
+        If it is missing, damaged or lists no particle images.
+    """
     blocks = read_star_text(path)
     optics = next((b for b in blocks if b.name == "optics" and b.columns), None)
     with_images = [b for b in blocks if b is not optics and IMAGE_NAME in b.columns]

@@ -32,8 +32,8 @@ class RunState:
     """Everything that the next task of a run needs; saved after each task.
 
     Tensors are on the CPU when saved. ``task`` counts the tasks done, ``epoch`` the epochs shown.
-    ``loss`` (n,) is -log p(X) + log p(X | empty) of each particle under the volumes of the half that
-    does not hold it, in nats.
+    ``loss`` (n,) is -log p(X) + log p(X | empty) of each particle under the volumes of the
+    half that does not hold it, in nats.
     """
 
     task: int = 0

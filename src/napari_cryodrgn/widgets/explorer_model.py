@@ -1,4 +1,4 @@
-"""What the Latent explorer knows, without Qt."""
+"""What the Latent explorer knows, without Qt: the object that all its views share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,45 +14,45 @@ from psygnal import Signal
 
 from ..errors import RunFolderError
 from .background import Background, Deliver
+from .decode_model import DecodeModel
 from .latent_space import LatentSpace
 
 if TYPE_CHECKING:
-    from ..analysis import Run
+    from ..analysis import Clusters, ParticleValues, Run, Selections, Values
 
 Array = NDArray[np.float32]
-_WALK_STEPS = 20
-_WALK_BYTES = 2**29
+Mask = NDArray[np.bool_]
+CLUSTER = "cluster"
+DENSITY = "density"
+UMAP_AXES = ("UMAP1", "UMAP2")
 
 
 @dataclass(frozen=True)
 class Pick:
-    """A clicked point: its z (zdim,), the particle drawn nearest, and how far that one is in z."""
+    """A chosen point: its z (zdim,), the particle nearest to it, and how far that one is in z.
+
+    ``off`` is that distance in typical distances between neighbours: far more than 1 where there
+    are no data.
+    """
 
     z: Array
     particle: int
     distance: float
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A volume (z, y, x) or a walk (step, z, y, x) of a run, with voxels of ``pixel_size`` Å."""
-
-    folder: Path
-    data: Array
-    pixel_size: float | None
-    contour: float | None
-    seconds: float
-    caption: str
+    off: float
 
 
 @dataclass(frozen=True)
 class _Opened:
     run: Run
     space: LatentSpace | None
+    values: ParticleValues
+    selections: Selections | None
 
 
 class ExplorerModel:
-    """An open run, the chosen axes, and what was clicked.
+    """An open run, how it is drawn, and what was chosen in it.
+
+    Every view shows this object and changes it; none knows of another.
 
     Parameters
     ----------
@@ -67,9 +66,11 @@ class ExplorerModel:
 
     run_changed = Signal()
     axes_changed = Signal()
+    values_changed = Signal()
+    clusters_changed = Signal()
+    selection_changed = Signal()
+    path_changed = Signal()
     picked = Signal(object)
-    decoded = Signal(object)
-    walked = Signal(object)
     busy_changed = Signal()
     failed = Signal(object)
 
@@ -82,18 +83,27 @@ class ExplorerModel:
         self.open_run = open_run or _open_run
         self.pca = pca or _pca
         self._background = Background(deliver)
+        self.decode = DecodeModel(deliver)
+        self.decode.busy_changed.connect(self.busy_changed.emit)
+        self.decode.failed.connect(self._failed)
         self.run: Run | None = None
         self.space: LatentSpace | None = None
+        self.values: ParticleValues | None = None
+        self.selections: Selections | None = None
+        self.clusters: Clusters | None = None
         self.axes: tuple[str, ...] = ()
+        self.colour = DENSITY
+        self.shown: Values | None = None
+        self.limits: tuple[float, float] | None = None
+        self.current_mask: Mask | None = None
+        self.path: Array | None = None
         self.pick: Pick | None = None
         self.snap = False
-        self._contour: float | None = None
-        self._walk: list[Array] = []
-        self._walk_path: Array = np.zeros((0, 0), np.float32)
 
     def close(self) -> None:
         """Drop what is being computed; the model cannot be used afterwards."""
         self._background.close()
+        self.decode.close()
 
     # Opening
 
@@ -115,15 +125,24 @@ class ExplorerModel:
         self._background.ask("open", reload, self._reopened, lambda _: None)
 
     def _load(self, folder: Path) -> _Opened:
+        from ..analysis import ParticleValues, Selections
+
         run = self.open_run(folder)
+        values = ParticleValues(run)
         latents = run.latents
         if run.zdim == 0 or latents is None or not len(latents.mu):
-            return _Opened(run, None)
-        if not np.isfinite(latents.mu).all():
+            return _Opened(run, None, values, None)
+        mu = np.asarray(latents.mu)
+        if not np.isfinite(mu).all():
             raise RunFolderError(
                 folder, "some latents are not finite.", remedy="The training diverged; train again."
             )
-        return _Opened(run, LatentSpace(np.asarray(latents.mu), self.pca))
+        space = LatentSpace(mu, self.pca)
+        umap = _kept_umap(run, mu)
+        if umap is not None:
+            space.add_axes(dict(zip(UMAP_AXES, umap.T, strict=True)))
+        selections = Selections.load(folder, len(mu), rows=run.indices)
+        return _Opened(run, space, values, selections)
 
     def _reopened(self, opened: _Opened | None) -> None:
         if opened is not None:
@@ -132,20 +151,26 @@ class ExplorerModel:
     def _opened(self, opened: _Opened) -> None:
         before = self.run
         same = before is not None and before.folder == opened.run.folder
-        self.run, self.space = opened.run, opened.space
+        self.run, self.space, self.values = opened.run, opened.space, opened.values
+        if not (same and self.selections is not None and opened.selections is not None):
+            self.selections = opened.selections
+        self.decode.set_run(opened.run)
+        self.path = None
         if not same:
-            self.cancel_walk()
-            self._background.forget("decode")
-            self._contour = None
+            self.current_mask, self.colour, self.limits = None, DENSITY, None
+            self.clusters = None
         if not same or self.space is None:
             self.pick = None
         names = self.space.names if self.space is not None else []
         if not same or not self.axes or not set(self.axes) <= set(names):
             self.axes = self.space.default_axes if self.space is not None else ()
+        self.shown = None
         self.run_changed.emit()
         self.busy_changed.emit()
+        if self.space is not None:
+            self.set_colour(self.colour)
 
-    # Looking
+    # Drawing
 
     def set_axes(self, axes: Sequence[str]) -> None:
         """Choose the axes of the drawing."""
@@ -157,9 +182,109 @@ class ExplorerModel:
         """Coordinates (N, 1 or 2) of the particles on the chosen axes."""
         return None if self.space is None else self.space.coordinates(self.axes)
 
-    # Clicking
+    def add_umap(self, coordinates: Array) -> None:
+        """Take an embedding (N, 2) as further axes, and show it."""
+        if self.space is not None:
+            self.space.add_axes(dict(zip(UMAP_AXES, coordinates.T, strict=True)))
+            self.axes = UMAP_AXES
+            self.run_changed.emit()
+            self.values_changed.emit()
 
-    def pick_at(self, point: Sequence[float], unit: Sequence[float]) -> None:
+    def colours(self) -> list[str]:
+        """Names that `set_colour` takes."""
+        if self.values is None:
+            return []
+        names = self.values.names()
+        return [*names[:1], CLUSTER, *names[1:]] if self.clusters is not None else names
+
+    def set_colour(self, name: str) -> None:
+        """Colour the particles by a value, fetched in the background."""
+        values, clusters = self.values, self.clusters
+        if values is None:
+            return
+        if name == CLUSTER and clusters is None:
+            name = DENSITY
+        changed, self.colour = name != self.colour, name
+        if changed:
+            self.limits = None
+
+        def job() -> Values | None:
+            from ..analysis import Values
+
+            if name == DENSITY:
+                return None
+            if name == CLUSTER and clusters is not None:
+                return Values(CLUSTER, clusters.labels, clusters.names)
+            return values.get(name)
+
+        self._background.ask("values", job, self._show_values, self._failed)
+        self.busy_changed.emit()
+
+    def show_values(self, values: Values | None) -> None:
+        """Colour the particles by given values."""
+        self._background.forget("values")
+        if values is not None and values.name != self.colour:
+            self.colour, self.limits = values.name, None
+        self._show_values(values)
+
+    def _show_values(self, shown: Values | None) -> None:
+        self.shown = shown
+        self.values_changed.emit()
+        self.busy_changed.emit()
+
+    def set_limits(self, limits: tuple[float, float] | None) -> None:
+        """Draw particles whose value lies outside faintly."""
+        self.limits = limits
+        self.values_changed.emit()
+
+    def within_limits(self) -> Mask | None:
+        """Particles (N,) whose value lies within the limits; None without limits."""
+        if self.limits is None or self.shown is None or self.shown.labels is not None:
+            return None
+        low, high = self.limits
+        inside: Mask = (self.shown.data >= low) & (self.shown.data <= high)
+        return inside
+
+    # Choosing
+
+    def set_current(self, mask: Mask | None) -> None:
+        """Choose particles (N,)."""
+        self.current_mask = mask
+        self.selection_changed.emit()
+
+    def select_inside(self, polygon: Array) -> None:
+        """Choose the particles drawn inside a polygon (m, 2), in the background."""
+        points = self.coordinates()
+        if points is None:
+            return
+
+        def job() -> Mask:
+            from ..analysis import inside_polygon
+
+            if points.shape[1] == 1:
+                low, high = polygon[:, 0].min(), polygon[:, 0].max()
+                return np.asarray((points[:, 0] >= low) & (points[:, 0] <= high))
+            return inside_polygon(points, polygon)
+
+        self._background.ask("inside", job, self.set_current, self._failed)
+
+    def set_clusters(self, clusters: Clusters | None) -> None:
+        """Take clusters that were found."""
+        self.clusters = clusters
+        self.clusters_changed.emit()
+        if self.colour == CLUSTER:
+            self.set_colour(CLUSTER)
+
+    def set_path(self, z: Array | None) -> None:
+        """Show a path (m, zdim) on the map."""
+        self.path = z
+        self.path_changed.emit()
+
+    # Picking
+
+    def pick_at(
+        self, point: Sequence[float], unit: Sequence[float], *, moving: bool = False
+    ) -> None:
         """Pick a point of the drawing and decode its z.
 
         Parameters
@@ -168,94 +293,33 @@ class ExplorerModel:
             On the chosen axes.
         unit
             Size of a screen pixel on these axes: nearness is what the eye sees.
+        moving
+            Whether the mouse is still on its way, so that a small volume is enough.
         """
         if self.space is None:
             return
         particle = self.space.nearest(self.axes, point, unit)
         base = self.space.mu[particle]
         z = base if self.snap else self.space.z_at(self.axes, point, base)
-        self.pick = Pick(z, particle, float(np.linalg.norm(z - base)))
-        self.picked.emit(self.pick)
-        run = self.run
-        if run is not None and run.can_decode:
-            self._ask(run, partial(run.decode, z), f"particle {particle}" if self.snap else "z")
+        self.pick_z(z, particle, moving=moving)
 
-    def show_structure(self) -> None:
-        """Show the consensus volume of the run."""
-        run = self.run
-        if run is not None:
-            self._ask(run, lambda: np.asarray(run.consensus().data), "structure")
+    def pick_particle(self, particle: int) -> None:
+        """Pick a particle: every view turns to it."""
+        if self.space is not None:
+            self.pick_z(self.space.mu[particle], particle)
 
-    def _ask(self, run: Run, volume: Callable[[], Array], caption: str) -> None:
-        def job() -> Decoded:
-            start = perf_counter()
-            data = volume()
-            seconds = perf_counter() - start
-            return Decoded(run.folder, data, run.pixel_size, self._level(run), seconds, caption)
-
-        self._background.ask("decode", job, self._show, self._failed)
-        self.busy_changed.emit()
-
-    def _level(self, run: Run) -> float:
-        if self._contour is None:
-            self._contour = run.contour()
-        return self._contour
-
-    def _show(self, decoded: Decoded) -> None:
-        self.decoded.emit(decoded)
-        self.busy_changed.emit()
-
-    # Walking
-
-    @property
-    def walk_axis(self) -> str:
-        """The axis that `walk` follows."""
-        return "z0" if self.space is None or "PC1" not in self.space.names else "PC1"
-
-    @property
-    def walk_progress(self) -> tuple[int, int] | None:
-        """Steps done and to do, while walking."""
-        return (len(self._walk), len(self._walk_path)) if len(self._walk_path) else None
-
-    def walk(self) -> None:
-        """Decode volumes along the main axis, from the 5th to the 95th percentile.
-
-        Step by step, so that clicks are answered in between.
-        """
-        if self.run is None or self.space is None or not self.run.can_decode:
+    def pick_z(self, z: Array, particle: int | None = None, *, moving: bool = False) -> None:
+        """Pick a z (zdim,) and decode it; the particle nearest in z goes with it if none is."""
+        space = self.space
+        if space is None:
             return
-        steps = min(_WALK_STEPS, max(_WALK_BYTES // (4 * self.run.box**3), 2))
-        self._walk, self._walk_path = [], self.space.walk(self.walk_axis, steps)
-        self._walk_on(self.run)
-
-    def cancel_walk(self) -> None:
-        """Give up a walk."""
-        self._background.forget("walk")
-        self._walk, self._walk_path = [], np.zeros((0, 0), np.float32)
-        self.busy_changed.emit()
-
-    def _walk_on(self, run: Run) -> None:
-        z = self._walk_path[len(self._walk)]
-
-        def done(volume: Array) -> None:
-            self._walk.append(volume)
-            if len(self._walk) < len(self._walk_path):
-                self._walk_on(run)
-            else:
-                self._arrive(run)
-
-        def job() -> Array:
-            self._level(run)
-            return run.decode(z)
-
-        self._background.ask("walk", job, done, self._failed_walk)
-        self.busy_changed.emit()
-
-    def _arrive(self, run: Run) -> None:
-        caption = f"Walk along {self.walk_axis}"
-        data = np.stack(self._walk)
-        self.cancel_walk()
-        self.walked.emit(Decoded(run.folder, data, run.pixel_size, self._contour, 0.0, caption))
+        if particle is None:
+            particle = int(np.argmin(np.square(space.mu - z).sum(1)))
+        distance = float(np.linalg.norm(z - space.mu[particle]))
+        self.pick = Pick(np.asarray(z, np.float32), particle, distance, space.off_data(z))
+        self.picked.emit(self.pick)
+        if self.run is not None and self.run.can_decode:
+            (self.decode.look if moving else self.decode.settle)(self.pick.z)
 
     # Waiting
 
@@ -263,18 +327,22 @@ class ExplorerModel:
     def busy(self) -> str:
         """What is being computed, as a word for the dock; empty if nothing."""
         if self._background.waits_for("open"):
-            return "Opening ..."
-        if self._background.waits_for("decode"):
-            return "Decoding ..."
-        return ""
+            return "Opening …"
+        return "Decoding …" if self.decode.busy else ""
 
     def _failed(self, error: Exception) -> None:
         self.busy_changed.emit()
         self.failed.emit(error)
 
-    def _failed_walk(self, error: Exception) -> None:
-        self.cancel_walk()
-        self._failed(error)
+
+def _kept_umap(run: Run, mu: Array) -> Array | None:
+    """The embedding that was computed here, or else by ``cryodrgn analyze``."""
+    from ..analysis import load_umap
+
+    umap = load_umap(run.folder, mu)
+    if umap is None and (products := run.products()) is not None:
+        umap = products.umap
+    return umap
 
 
 def _open_run(folder: Path) -> Run:

@@ -25,8 +25,8 @@ from qtpy.QtWidgets import (
 from .check_plot import CheckPlot
 from .form_parts import empty, small_button, text_lines
 from .import_model import ImportModel
-from .import_preview import gray_image
 from .job_bar import JobBar
+from .montage import gray_image
 from .preflight_words import (
     NAMES,
     Finding,

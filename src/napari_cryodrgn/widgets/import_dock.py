@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from ..errors import CryodrgnError
 from ..particles import CsTable
 from . import notify
+from .docks import show_dock
 from .form_parts import LABEL_WIDTH, empty, text_lines
 from .import_check import CheckPanel, Preflight, run_preflight
 from .import_form import ImportForm
@@ -277,16 +278,7 @@ class ImportDock(Dock):
 
 def show_train(viewer: Any, particles: ParticleSet | None, inverted: bool) -> Any:
     """Open the Train dock, or bring the open one forward, with a layer's particles chosen."""
-    from .train_dock import TrainDock
-
-    try:
-        dock, train = viewer.window.add_plugin_dock_widget("napari-cryodrgn", "Train", tabify=True)
-    except (KeyError, ValueError):
-        # napari does not know the plugin: a checkout that is not installed.
-        train = TrainDock(viewer)
-        dock = viewer.window.add_dock_widget(train, name="Train", tabify=True)
-    dock.show()
-    dock.raise_()
+    train = show_dock(viewer, "Train")
     for layer in viewer.layers:
         if layer.metadata.get("particles") is particles:
             train.form.source.setCurrentText(layer.name)

@@ -4,112 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from numpy.typing import NDArray
-from qtpy.QtCore import QRect, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .form_parts import small_button
 from .import_model import ImportModel, low_passes, random_rows
+from .montage import Montage, gray_image
 from .particle_preview import CtfPicture, Preview
 from .qt_tools import Colors, note
 from .still_plot import StillPlot
 
 COUNT, _COLUMNS = 12, 4
-_GAP = 2
 _ROWS = COUNT // _COLUMNS
-
-
-def gray_image(values: NDArray[np.uint8]) -> QImage:
-    """An image (y, x) for Qt, with a memory of its own."""
-    height, width = values.shape
-    data = values.tobytes()
-    return QImage(data, width, height, width, QImage.Format.Format_Grayscale8).copy()
-
-
-class Montage(QWidget):
-    """Images in a grid that answers clicks with the number of the cell."""
-
-    clicked = Signal(int)
-
-    def __init__(self, colors: Colors) -> None:
-        super().__init__()
-        self._images: list[QImage] = []
-        self._titles: list[str] = []
-        self._chosen = 0
-        self.colors = colors
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
-        self.setMinimumHeight(80)
-
-    def hasHeightForWidth(self) -> bool:  # noqa: N802
-        """Cells are square."""
-        return True
-
-    def heightForWidth(self, width: int) -> int:  # noqa: N802
-        """As many rows as there are images for."""
-        return width * self._n_rows // _COLUMNS
-
-    @property
-    def _n_rows(self) -> int:
-        return -(-len(self._images) // _COLUMNS) or _ROWS
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """For a dock of usual width."""
-        return QSize(340, self.heightForWidth(340))
-
-    def show_images(self, preview: Preview | None) -> None:
-        """Show other images, the first of them chosen."""
-        self._images, self._titles, self._chosen = [], [], 0
-        if preview is not None:
-            for image, row in zip(preview.images, preview.rows, strict=True):
-                self._images.append(gray_image(image))
-                self._titles.append(f"{row + 1:,}")
-        self.updateGeometry()
-        self.update()
-
-    def choose(self, cell: int) -> None:
-        """Mark a cell."""
-        self._chosen = cell
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802
-        """Draw the cells."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        font = painter.font()
-        font.setPointSize(7)
-        painter.setFont(font)
-        for cell in range(self._n_rows * _COLUMNS):
-            where = self._cell(cell)
-            if cell >= len(self._images):
-                painter.fillRect(where, QColor(128, 128, 128, 30))
-                continue
-            painter.drawImage(where, self._images[cell])
-            text = QRect(where.x() + 1, where.bottom() - 13, where.width(), 13)
-            painter.setPen(QColor("black"))
-            painter.drawText(text.translated(3, 1), Qt.AlignmentFlag.AlignLeft, self._titles[cell])
-            painter.setPen(QColor("white"))
-            painter.drawText(text.translated(2, 0), Qt.AlignmentFlag.AlignLeft, self._titles[cell])
-            if cell == self._chosen:
-                painter.setPen(QPen(QColor(self.colors.orange), 2))
-                painter.drawRect(where.adjusted(1, 1, -1, -1))
-        painter.end()
-
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
-        """Choose the cell under the mouse."""
-        if event is None:
-            return
-        point = event.position().toPoint()
-        for cell in range(len(self._images)):
-            if self._cell(cell).contains(point):
-                self.clicked.emit(cell)
-
-    def _cell(self, number: int) -> QRect:
-        edge = min(self.width() // _COLUMNS, self.height() // self._n_rows)
-        row, column = divmod(number, _COLUMNS)
-        return QRect(column * edge, row * edge, edge - _GAP, edge - _GAP)
 
 
 class CtfView(QWidget):
@@ -155,7 +61,7 @@ class PreviewPanel(QWidget):
         self._seed = 0
         self._of: object = None
         self._shown: Preview | None = None
-        self.montage = Montage(colors)
+        self.montage = Montage(colors, _COLUMNS, _ROWS)
         self.montage.clicked.connect(self.choose)
         self.low_pass = QComboBox()
         self.low_pass.setToolTip("Resolution that is left of the images shown.")
@@ -206,7 +112,7 @@ class PreviewPanel(QWidget):
         before, self._of = self._of, now
         if particles is None:
             self._shown = None
-            self.montage.show_images(None)
+            self.montage.show_images([], [])
             self.caption.clear()
             self.ctf.hide()
             return
@@ -230,7 +136,8 @@ class PreviewPanel(QWidget):
 
     def _on_images(self, preview: Preview) -> None:
         self._shown = preview
-        self.montage.show_images(preview)
+        titles = [f"{row + 1:,}" for row in preview.rows]
+        self.montage.show_images(list(preview.images), titles)
         self.choose(0)
 
     def _on_ctf(self, picture: CtfPicture | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
-    from .volume_view import VolumeView
+    from .volume_view import Mode
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,21 @@ class Dock(QWidget):
         """Do what is left to do when the dock closes."""
 
 
-class ShowAs(QWidget):
-    """Chooses how a `VolumeView` shows volumes."""
+class ShowsVolumes(Protocol):
+    """Something that shows volumes as surfaces or as volumes."""
 
-    def __init__(self, view: VolumeView) -> None:
+    @property
+    def mode(self) -> Mode:
+        """The way they are shown."""
+
+    def set_mode(self, mode: Mode) -> None:
+        """Show them another way."""
+
+
+class ShowAs(QWidget):
+    """Chooses how volumes are shown."""
+
+    def __init__(self, view: ShowsVolumes) -> None:
         super().__init__()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

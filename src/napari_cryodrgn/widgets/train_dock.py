@@ -23,6 +23,7 @@ from ..errors import CryodrgnError
 from ..training.events import Event, PreviewVolume
 from ..training.settings import Settings
 from . import notify
+from .docks import show_explorer
 from .loss_plot import LossPlot
 from .opengl import is_software
 from .qt_tools import Dock, GuiThread, ShowAs, colors, note
@@ -70,7 +71,7 @@ class TrainDock(Dock):
         self._viewer = napari_viewer
         self.reconstruct = reconstruct
         self.load_run = load_run
-        self.open_explorer = open_explorer or partial(_open_explorer, napari_viewer)
+        self.open_explorer = open_explorer or partial(show_explorer, napari_viewer)
         self._session: TrainSession | None = None
         self._bar: Any = None
         self._bar_text = ""
@@ -315,9 +316,3 @@ class TrainDock(Dock):
 
 def _colored(text: str, color: str) -> str:
     return f'<span style="color: {color}">{html.escape(text)}</span>'
-
-
-def _open_explorer(viewer: Any, folder: Path) -> None:
-    from .explorer_dock import show_explorer
-
-    show_explorer(viewer, folder)

@@ -2,64 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import notify
 from .background import Background, Deliver
-from .layers import CONTOUR, TOP, bright_level, surface_layer, volume_layer
+from .layers import TOP, surface_layer, volume_layer
 from .opengl import paint
-from .surfaces import Mesh, mesh, stacked
+from .surfaces import mesh, stacked
+from .volume_work import Answer, Array, Mode, Question, prepared
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-Array = NDArray[np.float32]
-Mode = Literal["surface", "volume"]
+__all__ = ["Mode", "VolumeView"]
+
 # Share of the canvas that the longest side of the first molecule takes: later ones may be larger.
 _FILLED = 0.7
 _TAG = "napari-cryodrgn volume"
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A volume (z, y, x) to show; no contour if it is to be found."""
-
-    volume: Array
-    pixel_size: float | None
-    name: str
-    source: object
-    contour: float | None
-    front: bool
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What was made of it: data for the layer, its contour, and where the molecule is.
-
-    ``low`` and ``high`` are the corners of its bounding box in voxels.
-    """
-
-    question: _Question
-    mode: Mode
-    volume: Array
-    surface: Mesh | None
-    contour: float
-    low: Array
-    high: Array
+# Metadata of layers that hide a volume, or that it hides.
+_IN_THE_WAY = frozenset({"particles", "walk", "centre", _TAG})
 
 
 class VolumeView:
     """Shows volume after volume in place, in one layer.
 
-    All arithmetic is done in a thread; if volumes come faster than it works, only the last counts.
-    Camera and contour are set for the first volume of a ``source`` and then left to the user. A
-    layer that the user deleted comes back with the next volume.
+    All arithmetic is done in a thread; of volumes that come while it works, only the last counts.
+    Camera and contour are set for the first volume of a ``source`` and then left to the user:
+    further ones may be on boxes of other sizes that cover the same cube. A layer that the user
+    deleted comes back with the next volume.
 
     Parameters
     ----------
@@ -88,7 +62,8 @@ class VolumeView:
         self._layer_mode: Mode = mode
         self._source: object = None
         self._contour: float | None = None
-        self._last: _Question | None = None
+        self._last: Question | None = None
+        self._waiting: Question | None = None
 
     @property
     def layer(self) -> Layer | None:
@@ -106,7 +81,6 @@ class VolumeView:
             return
         self._mode = mode
         if self._last is not None and (self.layer or self._background.waits_for("volume")):
-            self._keep_contour()
             self._ask(self._last)
 
     def prepare(self, name: str, pixel_size: float | None) -> None:
@@ -120,10 +94,10 @@ class VolumeView:
             small[1:3, 1:3, 1:3] = 2.0
             surface = mesh(small, 1.0) if self._mode == "surface" else None
             corner = np.zeros(3, np.float32)
-            question = _Question(small, pixel_size, name, object(), 1.0, False)
+            question = Question(small, pixel_size, pixel_size or 1.0, name, object(), 1.0, False)
             camera = self._viewer.scene.camera
             view = camera.center, camera.zoom, camera.angles
-            answer = _Answer(question, self._mode, small, surface, 1.0, corner, corner)
+            answer = Answer(question, self._mode, small, surface, 1.0, corner, corner)
             self._draw_once(self._add(answer, None))
             self._empty = True
             camera.center, camera.zoom, camera.angles = view
@@ -143,13 +117,16 @@ class VolumeView:
         contour: float | None = None,
         *,
         front: bool = False,
+        step: float = 1.0,
     ) -> None:
         """Show a volume (z, y, x), soon.
 
-        ``contour`` counts only for the first of a ``source``; ``front`` hides other volumes.
+        ``name`` and ``contour`` count only for the first of a ``source``; ``front`` hides other
+        volumes. ``step``, the edge of a voxel in any unit of the source, stands in for the pixel
+        size where that is not known.
         """
-        self._last = _Question(volume, pixel_size, name, source, contour, front)
-        self._keep_contour()
+        size = pixel_size or step
+        self._last = Question(volume, pixel_size, size, name, source, contour, front)
         self._ask(self._last)
 
     def show_walk(
@@ -185,11 +162,21 @@ class VolumeView:
 
     # In the thread
 
-    def _ask(self, question: _Question) -> None:
+    def _ask(self, question: Question) -> None:
+        # Not thrown away for a later one: with a fast enough stream nothing would ever be shown.
+        if self._background.waits_for("volume"):
+            self._waiting = question
+            return
+        self._keep_contour()
         contour = self._contour if question.source == self._source else None
         contour = question.contour if contour is None else contour
-        job = partial(_prepare, question, self._mode, contour, self._normalize)
-        self._background.ask("volume", job, self._place, _tell)
+        job = partial(prepared, question, self._mode, contour, self._normalize)
+        self._background.ask("volume", job, self._placed, self._failed)
+
+    def _ask_waiting(self) -> None:
+        question, self._waiting = self._waiting, None
+        if question is not None:
+            self._ask(question)
 
     # In the GUI
 
@@ -198,7 +185,15 @@ class VolumeView:
         if self.layer is not None and self._layer_mode == "volume" and not self._empty:
             self._contour = float(self.layer.iso_threshold)
 
-    def _place(self, answer: _Answer) -> None:
+    def _placed(self, answer: Answer) -> None:
+        self._place(answer)
+        self._ask_waiting()
+
+    def _failed(self, error: Exception) -> None:
+        _tell(error)
+        self._ask_waiting()
+
+    def _place(self, answer: Answer) -> None:
         question, old = answer.question, self.layer
         first = old is None or self._empty
         new_source = first or question.source != self._source
@@ -233,7 +228,7 @@ class VolumeView:
     def _turn_to_3d(self) -> None:
         self._viewer.dims.ndisplay = 3
 
-    def _update(self, layer: Any, answer: _Answer, new_source: bool) -> None:
+    def _update(self, layer: Any, answer: Answer, new_source: bool) -> None:
         if answer.surface is not None:
             layer.data = answer.surface
         elif layer.data.shape == answer.volume.shape:
@@ -241,9 +236,7 @@ class VolumeView:
             layer.refresh(extent=False, thumbnail=False, highlight=False)
         else:
             layer.data = answer.volume
-        size = answer.question.pixel_size or 1
-        if not np.allclose(layer.scale, size):
-            layer.scale = (size,) * 3
+        _rescale(layer, answer.question.size)
         if new_source:
             layer.name = answer.question.name
             if answer.surface is None:
@@ -251,7 +244,7 @@ class VolumeView:
                 layer.contrast_limits_range = layer.contrast_limits = (0.0, TOP * answer.contour)
                 layer.iso_threshold = answer.contour
 
-    def _add(self, answer: _Answer, old: Layer | None) -> Layer:
+    def _add(self, answer: Answer, old: Layer | None) -> Layer:
         question, layers = answer.question, self._viewer.layers
         visible = old is None or old.visible
         if old is not None:
@@ -269,41 +262,30 @@ class VolumeView:
         # A plugin gets napari's objects behind a proxy, which is not what the list holds.
         layer: Layer = getattr(added, "__wrapped__", added)
         layer.visible = visible
+        _rescale(layer, question.size)
         self._layer, self._layer_mode = layer, answer.mode
         return layer
 
     def _hide_others(self, shown: Layer) -> None:
         """Take flat particle images and other volumes out of the way."""
         for layer in self._viewer.layers:
-            if layer is not shown and not {"particles", "walk", _TAG}.isdisjoint(layer.metadata):
+            if layer is not shown and not _IN_THE_WAY.isdisjoint(layer.metadata):
                 layer.visible = False
 
-    def _frame(self, answer: _Answer) -> None:
+    def _frame(self, answer: Answer) -> None:
         """Let the molecule, rather than its box, fill the canvas."""
         # Not napari's `reset_view(layers=...)`: it fails while there are layers of more dimensions.
-        size = answer.question.pixel_size or 1
+        size = answer.question.size
         camera = self._viewer.scene.camera
         camera.center = tuple(size * (answer.low + answer.high) / 2)
         edge = size * (float(np.max(answer.high - answer.low)) + 1)
         camera.zoom = _FILLED * min(self._viewer.canvas.size) / edge
 
 
-def _prepare(question: _Question, mode: Mode, contour: float | None, normalize: bool) -> _Answer:
-    # A copy: the layer is later written in place, and events are shared.
-    volume = np.array(question.volume, np.float32)
-    if normalize:
-        volume /= bright_level(volume)
-        level = contour if contour is not None else CONTOUR
-    else:
-        level = contour if contour is not None else CONTOUR * bright_level(volume)
-    if mode == "surface":
-        surface = mesh(volume, level)
-        return _Answer(question, mode, volume, surface, level, surface[0].min(0), surface[0].max(0))
-    inside = np.argwhere(volume >= level)
-    if not len(inside):
-        inside = np.array([[0, 0, 0], np.array(volume.shape) - 1])
-    low, high = inside.min(0).astype(np.float32), inside.max(0).astype(np.float32)
-    return _Answer(question, mode, volume, None, level, low, high)
+def _rescale(layer: Any, size: float) -> None:
+    """Give voxels their size: voxel n // 2 of a box of n stays where it is on all boxes."""
+    if not np.allclose(layer.scale, size):
+        layer.scale = (size,) * 3
 
 
 def _tell(error: Exception) -> None:

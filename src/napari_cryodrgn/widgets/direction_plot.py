@@ -1,0 +1,120 @@
+"""Viewing directions on a Mollweide map that answers clicks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import QRectF, QSize, Qt, Signal
+from qtpy.QtWidgets import QSizePolicy
+
+from .qt_tools import Colors, disable_menu
+from .view_directions import DirectionMap, from_map, on_map
+
+_FEW = 500
+
+
+class DirectionPlot(pg.PlotWidget):
+    """Where particles are seen from, as a density, with few of them also as points.
+
+    A click gives the direction (3,) under the mouse.
+    """
+
+    clicked = Signal(object)
+
+    def __init__(self, colors: Colors) -> None:
+        super().__init__()
+        plot = self.getPlotItem()
+        disable_menu(plot, self)
+        plot.hideButtons()
+        plot.hideAxis("left")
+        plot.hideAxis("bottom")
+        plot.setContentsMargins(0, 0, 0, 0)
+        self.setMouseEnabled(x=False, y=False)
+        box = self.getViewBox()
+        box.setAspectLocked(True)
+        box.setRange(QRectF(-2, -1, 4, 2), padding=0.02)
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self.image = pg.ImageItem(axisOrder="row-major")
+        self.points = pg.ScatterPlotItem(pen=None, pxMode=True, size=3)
+        self.grid = [pg.PlotCurveItem(*line) for line in _graticule()]
+        self.rim = pg.PlotCurveItem(*_rim())
+        self.here = pg.ScatterPlotItem(pxMode=True, size=13, brush=(0, 0, 0, 0))
+        for item in (self.image, *self.grid, self.rim, self.points, self.here):
+            self.addItem(item, ignoreBounds=True)
+        self.scene().sigMouseClicked.connect(self._on_click)
+        self.setToolTip(
+            "Directions that the selected particles are seen from: longitude is RELION's rot, the "
+            "poles are tilt 0 and 180.\nClick to pick the particle seen most nearly from there."
+        )
+        self.set_colors(colors)
+        self.show_map(None)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Small: the scene's own hint would make the dock wide."""
+        return QSize(340, 170)
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802
+        """The map is twice as wide as high."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802
+        """Half the width."""
+        return width // 2
+
+    def set_colors(self, colors: Colors) -> None:
+        """Follow the theme."""
+        self.setBackground(colors.background)
+        dim = pg.mkColor(colors.dim)
+        self.rim.setPen(pg.mkPen(dim, width=1))
+        dim.setAlpha(70)
+        for line in self.grid:
+            line.setPen(pg.mkPen(dim, width=1))
+        self.points.setBrush(pg.mkBrush(255, 255, 255, 130))
+        self.here.setPen(pg.mkPen(colors.orange, width=2.5))
+
+    def show_map(self, drawn: DirectionMap | None) -> None:
+        """Draw a map, or none; the mark goes."""
+        self.here.setVisible(False)
+        self.image.setVisible(drawn is not None)
+        self.points.setVisible(drawn is not None and drawn.n <= _FEW)
+        if drawn is None:
+            return
+        table = pg.colormap.get("viridis").getLookupTable(nPts=256)
+        self.image.setImage(drawn.density, lut=table, levels=(0, drawn.peak or 1.0))
+        self.image.setRect(QRectF(-2, -1, 4, 2))
+        self.points.setData(drawn.points[:, 0], drawn.points[:, 1])
+
+    def mark(self, axis: np.ndarray) -> None:
+        """Mark a direction (3,)."""
+        ((x, y),) = on_map(np.asarray(axis)[None])
+        self.here.setData([x], [y])
+        self.here.setVisible(True)
+
+    def _on_click(self, event: object) -> None:
+        position = event.scenePos()  # type: ignore[attr-defined]
+        if event.button() != Qt.MouseButton.LeftButton or not self.image.isVisible():  # type: ignore[attr-defined]
+            return
+        point = self.getViewBox().mapSceneToView(position)
+        direction = from_map(point.x(), point.y())
+        if direction is not None:
+            event.accept()  # type: ignore[attr-defined]
+            self.clicked.emit(direction)
+
+
+def _rim() -> tuple[np.ndarray, np.ndarray]:
+    angle = np.linspace(0, 2 * np.pi, 181)
+    return 2 * np.cos(angle), np.sin(angle)
+
+
+def _graticule() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Meridians every 60 degrees and parallels every 30."""
+    along = np.linspace(-np.pi / 2, np.pi / 2, 91)
+    lines = [
+        (2 * share * np.cos(along), np.sin(along)) for share in (-2 / 3, -1 / 3, 0, 1 / 3, 2 / 3)
+    ]
+    for latitude in np.deg2rad((-60, -30, 0, 30, 60)):
+        ((_, y),) = on_map(np.array([[1.0, 0.0, np.sin(latitude)]]))
+        lines.append((np.array([-2, 2]) * np.sqrt(1 - y**2), np.array([y, y])))
+    return lines

@@ -267,7 +267,7 @@ def test_a_range_selects_on_one_axis(make, fake_run):
     harness = make(run)
     model = harness.open(HERE)
 
-    model.select_inside(np.array([[0, 0], [1, 0]], np.float32))
+    model.select_inside(np.array([[0, -1], [1, -1], [1, 1], [0, 1]], np.float32))
     harness.settle()
 
     z = run.latents.mu[:, 0]

@@ -215,7 +215,7 @@ class ExplorerMap(QWidget):
             self.plot.clear_marks()
             return
         axes = self.model.axes
-        nearest = space.coordinates(axes)[pick.particle]
+        nearest = space.place(axes, pick.particle)
         self.plot.mark(list(space.project(axes, pick.z)), list(nearest))
 
     # Building

@@ -31,8 +31,8 @@ UMAP_AXES = ("UMAP1", "UMAP2")
 class Pick:
     """A chosen point: its z (zdim,), the particle nearest to it, and how far that one is in z.
 
-    ``off`` is that distance in typical distances between neighbours: far more than 1 where there
-    are no data.
+    ``off`` says how far from the data it lies: over 1 where hardly any particle has so few
+    around it, see `LatentSpace.off_data`.
     """
 
     z: Array
@@ -165,6 +165,7 @@ class ExplorerModel:
         if not same or not self.axes or not set(self.axes) <= set(names):
             self.axes = self.space.default_axes if self.space is not None else ()
         self.shown = None
+        self._index()
         self.run_changed.emit()
         self.busy_changed.emit()
         if self.space is not None:
@@ -176,7 +177,14 @@ class ExplorerModel:
         """Choose the axes of the drawing."""
         if tuple(axes) != self.axes:
             self.axes = tuple(axes)
+            self._index()
             self.axes_changed.emit()
+
+    def _index(self) -> None:
+        """Make the search for the nearest particle quick on the chosen axes, in the background."""
+        if self.space is not None:
+            job = partial(self.space.index, self.axes)
+            self._background.ask("index", job, lambda _: None, self._failed)
 
     def coordinates(self) -> Array | None:
         """Coordinates (N, 1 or 2) of the particles on the chosen axes."""
@@ -187,6 +195,7 @@ class ExplorerModel:
         if self.space is not None:
             self.space.add_axes(dict(zip(UMAP_AXES, coordinates.T, strict=True)))
             self.axes = UMAP_AXES
+            self._index()
             self.run_changed.emit()
             self.values_changed.emit()
 
@@ -254,17 +263,14 @@ class ExplorerModel:
 
     def select_inside(self, polygon: Array) -> None:
         """Choose the particles drawn inside a polygon (m, 2), in the background."""
-        points = self.coordinates()
-        if points is None:
+        space, axes = self.space, self.axes
+        if space is None:
             return
 
         def job() -> Mask:
             from ..analysis import inside_polygon
 
-            if points.shape[1] == 1:
-                low, high = polygon[:, 0].min(), polygon[:, 0].max()
-                return np.asarray((points[:, 0] >= low) & (points[:, 0] <= high))
-            return inside_polygon(points, polygon)
+            return inside_polygon(space.plane(axes), polygon)
 
         self._background.ask("inside", job, self.set_current, self._failed)
 

@@ -23,8 +23,8 @@ _NOT_YET = (
     "<p><b>This run has saved no latent yet.</b></p>"
     "<p>It is still at an earlier stage. The picture appears here with its first checkpoint.</p>"
 )
-# Typical distances between neighbours from which on a point is called off the data.
-OFF_DATA = 4.0
+# 1 is how far 19 of 20 particles are from those around them.
+_OFF_DATA = 2.0
 _SHOWN_Z = 4
 
 
@@ -50,9 +50,10 @@ def about_pick(pick: Pick, colors: Colors) -> str:
     more = ", …" if len(pick.z) > _SHOWN_Z else ""
     where = "exactly here" if pick.distance == 0 else f"{pick.distance:.3g} away in z"
     text = f"z = ({z}{more})<br>Nearest: particle <b>{pick.particle}</b>, {where}"
-    if pick.off > OFF_DATA:
+    if pick.off > _OFF_DATA:
         text += (
-            f'<br><span style="color: {colors.warning}">No particles here: the nearest is '
-            f"{pick.off:.0f} times as far as neighbours are. This volume is a guess.</span>"
+            f'<br><span style="color: {colors.warning}">Off the data: '
+            f"{pick.off:.1f} times as far as particles lie from each other. This volume is a "
+            "guess.</span>"
         )
     return text

@@ -213,3 +213,22 @@ def test_a_folder_that_cannot_be_made(selections: Selections, tmp_path: Path) ->
     (tmp_path / "explorer").write_text("a file")
     with pytest.raises(RunFolderError, match="cannot be saved"):
         selections.save()
+
+
+def test_what_could_not_be_read_today_stays_in_the_list(
+    selections: Selections, tmp_path: Path
+) -> None:
+    selections.save()
+    away = tmp_path / "explorer" / "b.pkl"
+    content = away.read_bytes()
+    away.write_bytes(b"not now")
+
+    found = Selections.load(tmp_path, N)
+    assert found.names == ["a"]
+    found.add("c", B)
+    found.save()
+    away.write_bytes(content)
+
+    again = Selections.load(tmp_path, N)
+    assert sorted(again.names) == ["a", "b", "c"]
+    np.testing.assert_array_equal(again.get("b"), B)

@@ -11,11 +11,13 @@ from napari.components import ViewerModel
 from napari.qt import get_stylesheet
 from psygnal import Signal
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QMessageBox
 
 from napari_cryodrgn.analysis.clusters import load_clusters
 from napari_cryodrgn.errors import CryodrgnError, RunFolderError
+from napari_cryodrgn.widgets.centre_layers import CENTRE
 from napari_cryodrgn.widgets.cluster_model import centre_box
-from napari_cryodrgn.widgets.cluster_panel import CENTRE, ClusterPanel
+from napari_cryodrgn.widgets.cluster_panel import ClusterPanel
 from napari_cryodrgn.widgets.latent_space import LatentSpace
 from napari_cryodrgn.widgets.map_colors import category_color
 from napari_cryodrgn.widgets.qt_tools import GuiThread
@@ -213,6 +215,80 @@ def test_what_is_there_stays_with_the_same_latents(show, run, qtbot):
     qtbot.waitUntil(lambda: len(shown.panel.layers()) == 3, timeout=10_000)
 
 
+def test_clusters_outlive_that_a_run_is_read_again(show, run, qtbot):
+    shown = show(run)
+    shown.find()
+    shown.panel.list.topLevelItem(1).setText(0, "open")
+    clusters = shown.explorer.clusters
+    again = Run(run.folder)
+    assert again.latents.mu is not run.latents.mu
+    shown.explorer.open(again)
+
+    assert shown.explorer.clusters is clusters
+    # Those of another folder are others, even where the latents are the same.
+    shown.explorer.open(Run(run.folder / "copy"))
+    assert shown.explorer.clusters is None
+
+
+def test_other_clusters_drop_the_centres_that_are_decoded(show, run, qtbot):
+    shown = show(run)
+    shown.find(8)
+    run.delay = 0.3
+    shown.press(shown.panel.job.button)
+    qtbot.waitUntil(lambda: len(run.asked) == 2, timeout=10_000)
+    shown.panel.message.setText("something failed")
+    shown.panel.message.show()
+    before = shown.explorer.clusters
+    shown.panel.model.find(2, "k-means")
+    qtbot.waitUntil(lambda: shown.explorer.clusters is not before, timeout=10_000)
+
+    assert not shown.panel.job.running
+    assert shown.panel.job.button.isEnabled()
+    assert not shown.panel.message.isVisible()
+    there = len(shown.viewer.layers)
+    qtbot.wait(700)
+    assert len(shown.viewer.layers) == there < 8
+
+
+def test_names_are_not_lost_unasked(show, run, qtbot, monkeypatch):
+    shown = show(run)
+    shown.find()
+    shown.panel.list.topLevelItem(1).setText(0, "open")
+    before, asked = shown.explorer.clusters, []
+    answer = QMessageBox.StandardButton.No
+
+    def question(*args):
+        asked.append(args)
+        return answer
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    shown.press(shown.panel.find_button)
+    assert not shown.panel.model.busy
+    assert "“open”" in asked[0][2]
+    assert asked[0][4] == QMessageBox.StandardButton.No
+    assert shown.explorer.clusters is before
+
+    answer = QMessageBox.StandardButton.Yes
+    shown.press(shown.panel.find_button)
+    qtbot.waitUntil(lambda: shown.explorer.clusters is not before, timeout=10_000)
+    shown.press(shown.panel.find_button)
+    assert len(asked) == 2
+
+
+def test_only_names_can_be_edited(show, run, qtbot):
+    shown = show(run)
+    shown.find()
+    tree = shown.panel.list
+    for column, editing in ((1, False), (2, False), (0, True)):
+        item = tree.topLevelItem(1)
+        left = sum(tree.columnWidth(i) for i in range(column))
+        place = tree.visualItemRect(item).center()
+        place.setX(left + tree.columnWidth(column) // 2)
+        qtbot.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        qtbot.mouseDClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert (tree.state() == QAbstractItemView.State.EditingState) is editing
+
+
 def test_a_failure_is_told(show, run, qtbot, notifications):
     shown = show(run)
     shown.panel.model.find(61, "k-means")
@@ -266,7 +342,7 @@ def test_centres_become_named_layers(show, run, qtbot, mode):
 
     layers = list(shown.viewer.layers)
     assert [layer.name for layer in layers] == ["closed", "Cluster 2", "Cluster 3"]
-    assert [layer.metadata[CENTRE] for layer in layers] == [0, 1, 2]
+    assert [layer.metadata[CENTRE] for layer in layers] == [(run.folder, i) for i in range(3)]
     assert [layer.visible for layer in layers] == [True, False, False]
     np.testing.assert_allclose(layers[0].scale, 3.0)
     np.testing.assert_array_equal(run.asked, shown.explorer.clusters.centres)
@@ -295,6 +371,51 @@ def test_centres_are_seen_side_by_side(show, run, qtbot):
     assert not shown.viewer.canvas.grid.enabled
     assert [layer.visible for layer in shown.panel.layers()] == [True, False, False]
     assert camera.zoom == zoom
+
+
+def test_the_grid_leaves_everything_as_it_was(show, run, qtbot):
+    shown = show(run)
+    shown.find()
+    viewer, panel = shown.viewer, shown.panel
+    shown.press(panel.job.button)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
+    for name, visible in (("seen", True), ("hidden", False)):
+        viewer.add_points(np.zeros((1, 3)), name=name, visible=visible)
+    panel.layers()[0].visible, panel.layers()[2].visible = False, True
+    viewer.canvas.grid.stride = 3
+    before = {layer.name: layer.visible for layer in viewer.layers}
+
+    shown.press(panel.side_by_side)
+    assert [layer.visible for layer in viewer.layers] == [True] * 3 + [False] * 2
+    shown.press(panel.side_by_side)
+
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+    assert viewer.canvas.grid.stride == 3
+    # Decoded while the grid is there, they are shown in its place, and then the first alone.
+    shown.press(panel.side_by_side)
+    shown.press(panel.job.button)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
+    assert [layer.visible for layer in panel.layers()] == [True] * 3
+    shown.press(panel.side_by_side)
+    seen = [layer.name for layer in viewer.layers if layer.visible]
+    assert seen == ["Cluster 1"]
+
+
+def test_only_centres_of_the_run_are_taken_for_such(show, run, qtbot):
+    shown = show(run)
+    shown.find()
+    viewer = shown.viewer
+    viewer.add_points(np.zeros((1, 3)), name="own", metadata={"centre": (1, 2)})
+    viewer.add_points(np.zeros((1, 3)), name="other", metadata={CENTRE: (Path("/other"), 1)})
+    shown.press(shown.panel.job.button)
+    qtbot.waitUntil(lambda: not shown.panel.job.running, timeout=30_000)
+    viewer.layers.reverse()
+    assert [layer.name for layer in shown.panel.layers()] == [f"Cluster {i}" for i in (1, 2, 3)]
+    shown.press(shown.panel.job.button)
+    qtbot.waitUntil(lambda: not shown.panel.job.running, timeout=30_000)
+
+    assert {"own", "other"} <= {layer.name for layer in viewer.layers}
+    assert len(viewer.layers) == 5
 
 
 def test_decoding_centres_can_be_cancelled(show, run, qtbot):

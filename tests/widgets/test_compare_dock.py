@@ -291,6 +291,41 @@ def test_volumes_of_clusters_are_correlated_on_demand(dock, runs, qtbot):
     qtbot.waitUntil(lambda: not clusters.job.running)
 
 
+def test_it_is_told_that_nothing_is_turned_yet(dock, runs, qtbot):
+    runs[1].settings = {"poses": "search"}
+    open_in(dock, runs, qtbot)
+    told, clusters = dock.pick_text, dock.clusters
+    assert clusters.turn.isChecked()
+    dock.model.pick_particle(3)
+    qtbot.waitUntil(lambda: "correlate by" in told.text(), timeout=20_000)
+    assert "B not yet turned onto A" in told.text()
+    assert clusters.job.button.text() in told.text()
+
+    qtbot.mouseClick(clusters.job.button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: ", B turned onto A" in told.text(), timeout=30_000)
+    assert "not yet" not in told.text()
+    qtbot.waitUntil(lambda: not clusters.job.running and not dock.model.busy, timeout=20_000)
+    # Off again, the pair is shown as it is.
+    clusters.turn.click()
+    qtbot.waitUntil(lambda: "turned" not in told.text(), timeout=20_000)
+    assert "correlate by" in told.text()
+    clusters.turn.click()
+    assert "not yet turned" in told.text()
+
+
+def test_turning_drops_what_is_computed_without(dock, runs, qtbot):
+    open_in(dock, runs, qtbot)
+    clusters = dock.clusters
+    runs[0].delay = 0.1
+    qtbot.mouseClick(clusters.job.button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "Decoding" in clusters.job.text.text(), timeout=20_000)
+
+    clusters.turn.click()
+
+    assert not clusters.job.running
+    assert clusters.job.button.isEnabled()
+
+
 def test_side_by_side_and_back(dock, runs, qtbot):
     open_in(dock, runs, qtbot)
     viewer = dock._viewer

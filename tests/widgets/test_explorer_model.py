@@ -307,3 +307,66 @@ def test_an_embedding_becomes_axes(make, fake_run):
     model.pick_at(embedding[5], [0.01, 0.01])
 
     assert model.pick.particle == 5
+
+
+def test_another_training_in_the_folder_is_another_run(make, fake_run):
+    run = fake_run(HERE, finished=False)
+    harness = make(run)
+    model = harness.open(HERE)
+    model.pick_particle(350)
+    model.set_current(np.ones(400, bool))
+    harness.settle()
+    fewer = fake_run(HERE, finished=False, n_particles=100)
+    run.has_changed = True
+    model.open_run = lambda _: fewer
+
+    model.follow()
+    harness.settle()
+
+    assert model.run is fewer
+    assert model.pick is None
+    assert model.current_mask is None
+    assert model.selections.n == 100
+
+
+def test_a_lasso_is_not_answered_on_another_run(make, fake_run):
+    other = Path("/runs/two")
+    harness = make(fake_run(HERE), fake_run(other))
+    model = harness.open(HERE)
+
+    model.open(other)
+    model.select_inside(np.array([[0, -9], [9, -9], [9, 9], [0, 9]], np.float32))
+    harness.settle()
+
+    assert model.run.folder == other
+    assert model.current_mask is None
+
+
+def test_a_followed_run_tells_anew_how_far_the_pick_is(make, fake_run):
+    run = fake_run(HERE, finished=False)
+    harness = make(run)
+    model = harness.open(HERE)
+    model.pick_particle(3)
+    harness.settle()
+    assert model.pick.distance == 0
+    moved = fake_run(HERE, finished=False)
+    moved.latents.mu += 2
+    run.has_changed = True
+    model.open_run = lambda _: moved
+
+    model.follow()
+    harness.settle()
+
+    assert model.pick.particle == 3
+    assert model.pick.distance == pytest.approx(2 * 2**0.5, rel=1e-4)
+
+
+def test_a_damaged_embedding_does_not_close_the_run(make, fake_run, tmp_path):
+    (tmp_path / "explorer").mkdir()
+    (tmp_path / "explorer" / "umap.npz").write_bytes(b"no archive")
+    harness = make(fake_run(tmp_path))
+
+    model = harness.open(tmp_path)
+
+    assert model.space is not None
+    assert "umap" in str(harness.failed[0])

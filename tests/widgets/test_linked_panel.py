@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -214,6 +215,53 @@ def test_the_mean_of_volumes(panel, explorer, shown, qtbot):
     np.testing.assert_allclose(mean.data, expected, atol=1e-5)
     assert mean.contour == run.contour()
     assert name == "Mean of 10 selected volumes"
+
+
+def test_a_mean_is_of_its_run_and_selection(panel, explorer, shown, qtbot, fake_run, tmp_path):
+    panel.follow.click()
+    explorer.set_current(SOME)
+    qtbot.mouseClick(panel.job.button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=20_000)
+    # Read again, it is the same run.
+    explorer.run_changed.emit()
+    assert panel.job.text.text() == "Mean of the volumes of 10 selected particles."
+    explorer.set_current(~SOME)
+    assert panel.job.text.text() == ""
+
+    explorer.run.delay = 0.1
+    shown.clear()
+    for change in (lambda: explorer.set_current(SOME), lambda: open_other(explorer, tmp_path)):
+        qtbot.mouseClick(panel.job.button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: "Decoding" in panel.job.text.text(), timeout=20_000)
+        explorer.run_changed.emit()
+        assert panel.job.running
+        change()
+        assert not panel.job.running
+        assert panel.job.text.text() == ""
+    assert panel.job.button.isEnabled()
+    qtbot.wait(300)
+    assert shown == []
+
+
+def open_other(explorer: Explorer, folder: Path) -> None:
+    explorer.run = replace(explorer.run, folder=folder / "other")
+    explorer.run_changed.emit()
+
+
+def test_others_are_offered_only_where_there_are_some(panel, explorer, qtbot):
+    assert panel.others.isEnabled()
+    explorer.pick_particle(3)
+    look(panel, qtbot)
+    assert not panel.others.isEnabled()
+
+    panel.follow.click()
+    explorer.set_current(np.arange(N) >= 2)
+    first = look(panel, qtbot)
+    qtbot.mouseClick(panel.others, Qt.MouseButton.LeftButton)
+    assert look(panel, qtbot) != first
+    # All of them are shown.
+    explorer.set_current(SOME)
+    assert not panel.others.isEnabled()
 
 
 def test_missing_stacks_and_poses_are_told(explorer, shown, qtbot, notifications):

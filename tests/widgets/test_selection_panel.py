@@ -9,7 +9,7 @@ import pytest
 from napari.qt import get_stylesheet
 from psygnal import Signal
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog, QLineEdit
+from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QLineEdit, QMessageBox
 
 from napari_cryodrgn.analysis.particle_values import Values
 from napari_cryodrgn.analysis.selections import Selections
@@ -275,6 +275,90 @@ def test_rename_and_remove(panel, explorer, qtbot):
     assert [one.name for one in panel.model.kept] == ["better"]
 
 
+@pytest.mark.parametrize("refused", ["a", "", "b "])
+def test_a_refused_name_does_not_stay(panel, explorer, qtbot, refused):
+    explorer.set_current(FIRST)
+    panel.model.keep("a")
+    explorer.set_current(LAST)
+    panel.model.keep("b")
+    press(qtbot, panel.rename_button)
+    typed: list[str] = []
+    panel.list.itemChanged.connect(lambda item, _: typed.append(item.text(0)))
+    editor = panel.list.viewport().findChild(QLineEdit)
+    editor.selectAll()
+    qtbot.keyClick(editor, Qt.Key.Key_Delete)
+    qtbot.keyClicks(editor, refused)
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: typed == [refused])
+
+    qtbot.waitUntil(lambda: names(panel) == ["a", "b"])
+    assert [item.text(0) for item in panel.list.selectedItems()] == ["b"]
+
+
+def test_only_names_can_be_edited(panel, explorer, qtbot):
+    explorer.set_current(FIRST)
+    panel.model.keep("a")
+    tree = panel.list
+    for column, editing in ((1, False), (2, False), (0, True)):
+        place = tree.visualItemRect(tree.topLevelItem(0)).center()
+        place.setX(sum(map(tree.columnWidth, range(column))) + tree.columnWidth(column) // 2)
+        qtbot.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        qtbot.mouseDClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert (tree.state() == QAbstractItemView.State.EditingState) is editing
+
+
+def test_a_value_stays_chosen_when_the_run_is_read_again(panel, explorer, qtbot):
+    by_value = panel.by_value
+    by_value.value.setCurrentText("loss")
+    qtbot.waitUntil(lambda: by_value.model.histogram is not None)
+    before = by_value.model.histogram
+    # As when axes are added.
+    explorer.run_changed.emit()
+    assert by_value.model.histogram is before
+
+    explorer.values = SomeValues()
+    explorer.run_changed.emit()
+    assert by_value.value.currentText() == "loss"
+    qtbot.waitUntil(lambda: by_value.model.histogram is not None)
+    assert by_value.model.histogram is not before
+    explorer.values = SomeValues()
+    explorer.values.names = lambda: ["defocus"]
+    explorer.run_changed.emit()
+    qtbot.waitUntil(lambda: by_value.value.count() == 2)
+    assert by_value.value.currentIndex() == 0
+    assert by_value.model.histogram is None
+    explorer.values = None
+    explorer.run_changed.emit()
+    assert by_value.value.count() == 1
+
+
+def test_what_is_no_number_changes_nothing(panel, explorer, qtbot):
+    panel.by_value.value.setCurrentText("defocus")
+    ranged = panel.by_value.range
+    qtbot.waitUntil(ranged.low.isVisible)
+    expected = np.linspace(1, 2, N) <= 1.2
+
+    def enter(field: QLineEdit, text: str) -> None:
+        field.selectAll()
+        qtbot.keyClicks(field, text)
+        qtbot.keyClick(field, Qt.Key.Key_Return)
+
+    enter(ranged.high, "1,2")
+    np.testing.assert_array_equal(explorer.current_mask, expected)
+    shown = ranged.plot.bounds
+    for text in ("1.3µm", "nan", "1,000.5"):
+        enter(ranged.high, text)
+        assert colors("dark").error in ranged.high.styleSheet()
+        assert not ranged.low.styleSheet()
+        np.testing.assert_array_equal(explorer.current_mask, expected)
+        assert ranged.bounds == (-np.inf, 1.2)
+        assert ranged.plot.bounds == shown
+
+    enter(ranged.high, "1.3")
+    assert not ranged.high.styleSheet()
+    np.testing.assert_array_equal(explorer.current_mask, np.linspace(1, 2, N) <= 1.3)
+
+
 def test_dragging_an_end_of_the_histogram_selects(panel, explorer, qtbot):
     panel.by_value.value.setCurrentText("defocus")
     ranged = panel.by_value.range
@@ -336,6 +420,32 @@ def test_a_selection_is_exported(panel, explorer, qtbot, monkeypatch, tmp_path):
     qtbot.waitUntil(lambda: not panel.hand_on.job.running, timeout=20_000)
 
     assert "Written" in panel.hand_on.job.text.text()
+    assert len(read(tmp_path / "some.star")) == 12
+
+
+def test_an_export_does_not_replace_unasked(panel, explorer, qtbot, monkeypatch, tmp_path):
+    explorer.set_current(FIRST)
+    (tmp_path / "some.star").write_text("mine")
+    asked = []
+
+    def question(*args):
+        asked.append(args[2])
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    name = "some"
+    chosen: Callable = lambda *_: (str(tmp_path / name), "RELION (*.star)")  # noqa: E731
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", chosen)
+    press(qtbot, panel.hand_on.job.button)
+    assert not panel.hand_on.job.running
+    assert len(asked) == 1
+    assert (tmp_path / "some.star").read_text() == "mine"
+
+    # With its ending the dialog has asked already.
+    name = "some.star"
+    press(qtbot, panel.hand_on.job.button)
+    qtbot.waitUntil(lambda: not panel.hand_on.job.running, timeout=20_000)
+    assert len(asked) == 1
     assert len(read(tmp_path / "some.star")) == 12
 
 

@@ -15,7 +15,7 @@ from napari.qt import get_stylesheet
 from PIL import Image
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_cryodrgn.errors import CryodrgnError, RunFolderError
 from napari_cryodrgn.particles import read_volume
@@ -588,6 +588,28 @@ def test_volumes_are_coloured_by_their_step(show, qtbot, small):
     assert last[2] < last[0]
 
 
+def test_volumes_have_no_colours_of_change(show, qtbot, small):
+    shown = show(small)
+    shown.volume.set_mode("volume")
+    player = shown.panel.player
+    decoded(qtbot, shown)
+    player.colouring.setCurrentIndex(player.colouring.findData("change"))
+    assert not player.legend.isVisible()
+    assert "surfaces only" in player.no_surface.text()
+    assert player.no_surface.isVisible()
+    player.colouring.setCurrentIndex(player.colouring.findData("step"))
+    assert player.legend.isVisible()
+    assert not player.no_surface.isVisible()
+
+    # As the line says.
+    player.colouring.setCurrentIndex(player.colouring.findData("change"))
+    shown.volume.set_mode("surface")
+    assert player.no_surface.isVisible()
+    decoded(qtbot, shown)
+    assert player.legend.isVisible()
+    assert not player.no_surface.isVisible()
+
+
 def test_volumes_and_script_are_saved(show, qtbot, small, tmp_path, monkeypatch):
     shown = show(small)
     player = shown.panel.player
@@ -607,6 +629,70 @@ def test_volumes_and_script_are_saved(show, qtbot, small, tmp_path, monkeypatch)
     assert asked == ["walk_along_pc1.mrc"]
     names = ["walk.cxc", *(f"walk_00{i}.mrc" for i in range(3))]
     assert [p.name for p in sorted(tmp_path.iterdir())] == names
+
+
+@pytest.mark.parametrize("answer", ["No", "Yes"])
+def test_files_are_not_replaced_unasked(show, qtbot, small, tmp_path, monkeypatch, answer):
+    shown = show(small)
+    player = shown.panel.player
+    shown.panel.steps.setValue(3)
+    qtbot.waitUntil(lambda: not shown.panel.model.busy)
+    decoded(qtbot, shown)
+    for name in ("walk_001.mrc", "walk.cxc"):
+        (tmp_path / name).write_text("mine")
+    asked = []
+
+    def question(*args):
+        asked.append(args)
+        return QMessageBox.StandardButton[answer]
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "walk.mrc"), ""))
+    press(qtbot, player.series_job.button)
+    qtbot.waitUntil(lambda: not player.series_job.running, timeout=10_000)
+
+    ((_, _, text, _, default),) = asked
+    assert "walk_001.mrc and one other file" in text
+    assert default == QMessageBox.StandardButton.No
+    kept = answer == "No"
+    assert ((tmp_path / "walk.cxc").read_text() == "mine") is kept
+    assert (tmp_path / "walk_000.mrc").exists() is not kept
+
+
+def test_a_film_is_not_replaced_unasked(show, qtbot, small, tmp_path, monkeypatch):
+    shown = show(small)
+    decoded(qtbot, shown)
+    player, asked = shown.panel.player, []
+    (tmp_path / "walk.gif").write_text("mine")
+
+    def question(*args):
+        asked.append(args[2])
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    # The dialog knows nothing of the ending.
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "walk"), ""))
+    press(qtbot, player.film_job.button)
+
+    assert not player.film_job.running
+    assert asked == [f"walk.gif is in {tmp_path} already. Replace it?"]
+
+
+def test_another_run_stops_saving_and_says_so(
+    show, qtbot, small, tmp_path, monkeypatch, notifications
+):
+    shown = show(small)
+    decoded(qtbot, shown)
+    small.box, small.delay = 32, 0.05
+    player = shown.panel.player
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a.mrc"), ""))
+    press(qtbot, player.series_job.button)
+    qtbot.waitUntil((tmp_path / "a_000.mrc").exists, timeout=10_000)
+    shown.explorer.open(Run(folder=Path("/runs/two")))
+
+    assert notifications == [("warning", "Saving was stopped: another run was opened.")]
+    shown.explorer.open(Run(folder=Path("/runs/three")))
+    assert len(notifications) == 1
 
 
 def test_a_film_without_its_package_says_so(

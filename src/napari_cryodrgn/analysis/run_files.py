@@ -143,6 +143,10 @@ class OwnFiles(RunFiles):
         """Files that each checkpoint replaces."""
         return [self.folder / name for name in _WATCHED]
 
+    def stamps(self) -> dict[str, int]:
+        """As of all runs, and whether the run has finished: its last word changes no other file."""
+        return super().stamps() | {"finished": int(self._progress()[0])}
+
     def load_decoder(self, path: Path) -> tuple[Decoder, float]:
         """The decoder in ``path``, and the scale of the images in training."""
         try:
@@ -151,7 +155,7 @@ class OwnFiles(RunFiles):
         except Exception as error:
             raise RunFolderError(
                 self.folder,
-                f"{path.name} cannot be used ({type(error).__name__}: {error}).",
+                f"{path.name} cannot be used ({type(error).__name__}: {_first_words(error)}).",
                 remedy="Train again, or restore the file.",
             ) from error
 
@@ -168,3 +172,9 @@ class OwnFiles(RunFiles):
                 if event.get("event") == "EpochDone":
                     epoch = int(event.get("epoch", epoch))
         return finished, epoch
+
+
+def _first_words(error: Exception) -> str:
+    """The first line of what an error says, and no more than fits on two."""
+    text = str(error).partition("\n")[0]
+    return text if len(text) <= 120 else text[:120] + " …"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ from ..particles.origin import origin_path
 from ..particles.star_columns import USUAL_CONTRAST
 from .run import Run
 from .source_table import given_ctf, open_source, rows_of
+
+# Files of a run, of this program or of cryoDRGN.
+_OF_RUNS = re.compile(r"(weights|z|pose|checkpoint|config|ctf)(\.\d+)?\.pkl")
 
 
 def export(
@@ -81,6 +85,9 @@ def export(
             run.folder, "nothing tells any more which particles of which file these are."
         )
     if suffix == ".pkl" and not original:
+        ours = path.resolve().parent == run.folder.resolve() and _OF_RUNS.fullmatch(path.name)
+        if ours or path.resolve() in {p.resolve() for p in (run.ctf_path,) if p is not None}:
+            raise CryodrgnError(f"{path}: the run needs this file. Choose another name.")
         write_indices(path, rows_of(run)[chosen])
         return
     found = _source(run, data_folder)

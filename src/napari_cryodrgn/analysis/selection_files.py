@@ -50,11 +50,13 @@ class SelectionFiles:
         self._n = n
         self._rows = rows
         self._saved: dict[str, _Saved] = {}
+        # Files that could not be read: they stay in the list, for better days.
+        self._unread: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def load(self) -> tuple[dict[str, Mask], tuple[str, ...]]:
         """Masks (n,) by name, not to be written to, and what was wrong with the others."""
-        self._saved = {}
+        self._saved, self._unread = {}, {}
         if not self._path.is_file():
             return {}, ()
         try:
@@ -66,6 +68,7 @@ class SelectionFiles:
             try:
                 self._saved[name] = _Saved(file, self._mask(self._path.with_name(file)))
             except ParticleFileError as error:
+                self._unread[name] = file
                 problems.append(f"Selection {name!r}: {error}")
         return {name: saved.mask for name, saved in self._saved.items()}, tuple(problems)
 
@@ -103,6 +106,11 @@ class SelectionFiles:
         listed = [
             {"name": name, "file": kept.file, "count": int(np.count_nonzero(kept.mask))}
             for name, kept in saved.items()
+        ]
+        listed += [
+            {"name": name, "file": file}
+            for name, file in self._unread.items()
+            if name not in saved and file.lower() in present
         ]
         told = {"format": _FORMAT, "n": self._n, "selections": listed}
         with replacing(self._path) as temporary:

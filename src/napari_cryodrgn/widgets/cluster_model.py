@@ -58,8 +58,9 @@ class Explorer(Protocol):
 
 @dataclass(frozen=True)
 class CentreVolume:
-    """The volume (z, y, x) at the centre of a cluster, with voxels of ``pixel_size`` Å."""
+    """The volume (z, y, x) at the centre of a run's cluster, with voxels of ``pixel_size`` Å."""
 
+    folder: Path
     cluster: int
     name: str
     data: Array
@@ -80,16 +81,16 @@ class ClusterModel:
         Brings answers to the thread that owns this object, see `Background`.
     """
 
-    #: Other latents than before: what is known of the earlier ones is worth nothing.
-    latents_changed = Signal()
+    #: The clusters are no longer those there were: what is made of them is worth nothing.
+    replaced = Signal()
     busy_changed = Signal()
     failed = Signal(object)
 
     def __init__(self, explorer: Explorer, deliver: Deliver) -> None:
         self.explorer = explorer
         self._background = Background(deliver)
-        # The latents that clusters are of.
-        self._of: Array | None = None
+        # The run folder and the latents that clusters are of.
+        self._of: tuple[Path, Array] | None = None
         explorer.run_changed.connect(self._load)
         self._load()
 
@@ -109,6 +110,7 @@ class ClusterModel:
             return
 
         def done(clusters: Clusters) -> None:
+            self.replaced.emit()
             self.explorer.set_clusters(clusters)
             self._keep(clusters)
             self.busy_changed.emit()
@@ -116,6 +118,15 @@ class ClusterModel:
         self._background.forget("load")
         self._background.ask("find", partial(_find, space.mu, k, method), done, self._failed)
         self.busy_changed.emit()
+
+    @property
+    def named(self) -> list[str]:
+        """Names that the user gave to clusters."""
+        clusters = self.explorer.clusters
+        if clusters is None:
+            return []
+        first = (clusters.renamed(i, "").names[i] for i in range(len(clusters.names)))
+        return [name for name, old in zip(clusters.names, first, strict=True) if name != old]
 
     def rename(self, cluster: int, name: str) -> None:
         """Give a cluster another name; its first one if that is empty."""
@@ -162,11 +173,15 @@ class ClusterModel:
 
     def _load(self) -> None:
         run, space = self.explorer.run, self.explorer.space
-        before, self._of = self._of, space.mu if space is not None else None
-        if self._of is before and before is not None:
-            return
+        before, self._of = self._of, None
+        if run is not None and space is not None:
+            self._of = run.folder, space.mu
+            # A run that is followed is read again and again, mostly with the same latents.
+            if before is not None and before[0] == run.folder and _same(before[1], space.mu):
+                return
         self._background.forget("find")
-        self.latents_changed.emit()
+        self._background.forget("load")
+        self.replaced.emit()
         if self.explorer.clusters is not None:
             # They may be of earlier latents, or of another run.
             self.explorer.set_clusters(None)
@@ -190,6 +205,10 @@ class ClusterModel:
         self.failed.emit(error)
 
 
+def _same(a: Array, b: Array) -> bool:
+    return a is b or np.array_equal(a, b)
+
+
 def centre_box(box: int, count: int) -> int:
     """The full box of ``count`` volumes, or about half of it and so on until memory allows."""
     while 4 * box**3 * count > _BYTES:
@@ -202,7 +221,7 @@ def _decode(run: Run, clusters: Clusters, stop: Stop) -> Iterator[CentreVolume]:
     box = centre_box(run.box, len(clusters.centres))
     size = run.pixel_size * run.box / box if run.pixel_size is not None else None
     for i, data in enumerate(decode_each(run, clusters.centres, box, stop)):
-        yield CentreVolume(i, clusters.names[i], data, size, contour)
+        yield CentreVolume(run.folder, i, clusters.names[i], data, size, contour)
 
 
 def _find(mu: Array, k: int, method: Method) -> Clusters:

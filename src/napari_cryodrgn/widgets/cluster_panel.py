@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
     QPushButton,
-    QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -21,11 +17,13 @@ from qtpy.QtWidgets import (
 
 from . import notify
 from .background import Deliver
+from .centre_layers import CentreLayers
 from .cluster_model import CentreVolume, ClusterModel, Explorer
 from .decode_bar import DecodeBar, Stop
 from .form_parts import combo_box, small_button, spin_box, text_lines
-from .layers import surface_layer, volume_layer
 from .map_colors import category_color
+from .name_list import NameList
+from .save_dialog import may_go_on
 from .surfaces import Mesh, mesh
 from .volume_view import VolumeView
 
@@ -34,10 +32,8 @@ if TYPE_CHECKING:
 
 _METHODS = {"k-means": "k-means", "Gaussian mixture": "gaussian mixture"}
 _EMPTY = "Clusters split the particles into groups of similar latents. Find some to see them here."
-#: Key of the metadata of layers of centre volumes.
-CENTRE = "centre"
-# Share of its place in the grid that the longest side of a molecule takes.
-_FILLED = 0.8
+# Names told before they are lost.
+_TOLD = 3
 
 
 class ClusterPanel(QWidget):
@@ -64,11 +60,10 @@ class ClusterPanel(QWidget):
     ) -> None:
         super().__init__()
         self.model = model = ClusterModel(explorer, deliver)
-        self._viewer, self._volume = viewer, volume
-        self._before: tuple[Any, float] | None = None
+        self._centres, self._volume = CentreLayers(viewer), volume
         self._build()
         explorer.run_changed.connect(self._on_busy)
-        model.latents_changed.connect(self.job.drop)
+        model.replaced.connect(self._on_replaced)
         explorer.clusters_changed.connect(self._on_clusters)
         model.busy_changed.connect(self._on_busy)
         model.failed.connect(self._on_failed)
@@ -82,6 +77,13 @@ class ClusterPanel(QWidget):
     # What the controls do
 
     def _find(self) -> None:
+        named = self.model.named
+        if named:
+            names = ", ".join(f"“{name}”" for name in named[:_TOLD])
+            names += " …" if len(named) > _TOLD else ""
+            question = f"Clusters with names that you gave will be lost: {names}. Find new ones?"
+            if not may_go_on(self, "Find clusters", question):
+                return
         self.message.hide()
         self.model.find(self.number.value(), self.method.currentData())
 
@@ -109,74 +111,38 @@ class ClusterPanel(QWidget):
                 surface = mesh(centre.data, centre.contour) if mode == "surface" else None
                 yield centre, surface
 
-        for layer in self.layers():
-            self._viewer.layers.remove(layer)
+        run = self.model.explorer.run
+        assert run is not None
+        self._centres.remove(run.folder)
         self.job.run(job)
 
     def _side_by_side(self, on: bool) -> None:
-        """Put the centre volumes into a grid of their own, alone."""
-        viewer, centres = self._viewer, self.layers()
-        grid, camera = viewer.canvas.grid, viewer.scene.camera
-        if on:
-            self._before = camera.center, camera.zoom
-            for layer in viewer.layers:
-                layer.visible = layer in centres
-            # The first cluster in the first place.
-            grid.stride = -1
+        run = self.model.explorer.run
+        if on and run is not None:
+            self._centres.put_side_by_side(run.folder)
         else:
-            for layer in centres[1:]:
-                layer.visible = False
-        grid.enabled = on
-        if on:
-            self._frame()
-        elif self._before is not None:
-            camera.center, camera.zoom = self._before
+            self._centres.put_back()
 
     # Showing
 
     def layers(self) -> list[Any]:
-        """The layers of centre volumes, in the order of the clusters."""
-        return [layer for layer in self._viewer.layers if CENTRE in layer.metadata]
-
-    def _frame(self) -> None:
-        """Let each centre volume fill its place in the grid."""
-        viewer, centres = self._viewer, self.layers()
-        if not centres:
-            return
-        extents = np.array([layer.extent.world[:, -3:] for layer in centres])
-        low, high = extents[:, 0].min(0), extents[:, 1].max(0)
-        places = viewer.canvas.grid.actual_shape(viewer.layers)
-        room = np.min(np.array(viewer.canvas.size) / places)
-        viewer.scene.camera.center = tuple((low + high) / 2)
-        viewer.scene.camera.zoom = _FILLED * room / max(float((high - low).max()), 1e-6)
+        """The layers of the run's centre volumes, in the order of the clusters."""
+        run = self.model.explorer.run
+        return [] if run is None else self._centres.of(run.folder)
 
     def _chosen(self) -> list[int]:
         return sorted(self.list.indexOfTopLevelItem(item) for item in self.list.selectedItems())
 
     def _on_results(self, results: list[tuple[CentreVolume, Mesh | None]]) -> None:
         for centre, surface in results:
-            self._add(centre, surface)
+            self._centres.add(centre, surface)
             total = self.list.topLevelItemCount()
             self.job.progress((centre.cluster + 1) / total, centre.name)
 
-    def _add(self, centre: CentreVolume, surface: Mesh | None) -> None:
-        viewer = self._viewer
-        name, size = centre.name, centre.pixel_size
-        if surface is not None:
-            data, options, _ = surface_layer(surface, size, name, viewer.layers)
-            add: Any = viewer.add_surface
-        else:
-            data, options, _ = volume_layer(centre.data, size, name, viewer.layers, centre.contour)
-            add = viewer.add_image
-        added = add(data, **options, metadata={CENTRE: centre.cluster})
-        layer = getattr(added, "__wrapped__", added)
-        if centre.cluster == 0:
-            for other in viewer.layers:
-                other.visible = other is layer
-            viewer.dims.ndisplay = 3
-        layer.visible = centre.cluster == 0 or self.side_by_side.isChecked()
-        if self.side_by_side.isChecked():
-            self._frame()
+    def _on_replaced(self) -> None:
+        self.message.hide()
+        self.job.drop()
+        self._on_busy()
 
     def _on_clusters(self) -> None:
         clusters = self.model.explorer.clusters
@@ -186,14 +152,8 @@ class ClusterPanel(QWidget):
         if clusters is not None:
             total = max(len(clusters.labels), 1)
             for i, (name, count) in enumerate(zip(clusters.names, clusters.counts, strict=True)):
-                item = QTreeWidgetItem([name, f"{count:,}", f"{100 * count / total:.0f} %"])
-                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+                item = self.list.add(name, f"{count:,}", f"{100 * count / total:.0f} %")
                 item.setIcon(0, _swatch(category_color(i)))
-                for column in (1, 2):
-                    item.setTextAlignment(
-                        column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    )
-                self.list.addTopLevelItem(item)
                 item.setSelected(i in chosen)
         self.list.blockSignals(False)
         self._on_busy()
@@ -271,21 +231,12 @@ class ClusterPanel(QWidget):
         layout.addWidget(self.results, stretch=1)
         layout.addStretch()
 
-    def _build_list(self) -> QTreeWidget:
-        self.list = QTreeWidget()
-        self.list.setHeaderLabels(["Cluster", "Particles", ""])
-        self.list.setRootIsDecorated(False)
-        self.list.setUniformRowHeights(True)
+    def _build_list(self) -> NameList:
+        self.list = NameList(["Cluster", "Particles", ""])
         self.list.setMinimumHeight(140)
-        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setToolTip(
             "Click: show the centre. Double click: rename. With Ctrl or Shift choose several."
         )
-        header = self.list.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.list.itemSelectionChanged.connect(self._choose)
         self.list.itemChanged.connect(self._rename)
         return self.list

@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from .cluster_table import ClusterTable
 from .compare_model import CompareModel
-from .compare_words import about_clusters, cells
-from .compare_work import USUAL, ClusterVolumes
+from .compare_words import CORRELATE, about_clusters, cells
+from .compare_work import USUAL, ClusterVolumes, Comparison
 from .decode_bar import DecodeBar
 from .form_parts import combo_box, small_button, spin_box
 from .qt_tools import Colors, note
@@ -28,7 +28,7 @@ class CompareClusters(QWidget):
     def __init__(self, model: CompareModel, colors: Colors) -> None:
         super().__init__()
         self.model = model
-        self._drawn: object = None
+        self._asked: tuple[Comparison | None, bool] = (None, model.turn)
         self.text = note()
         self.table_of = combo_box({"particles in common": "particles", "volumes": "volumes"})
         self.table_of.setToolTip("What the table tells of two clusters.")
@@ -52,7 +52,7 @@ class CompareClusters(QWidget):
         )
         self.turn.toggled.connect(self.model.set_turn)
         self.job = DecodeBar(
-            "Correlate the clusters' volumes",
+            CORRELATE,
             "Decode the centres of all clusters of both runs and correlate each with each, inside "
             "a soft sphere.",
         )
@@ -93,8 +93,9 @@ class CompareClusters(QWidget):
 
     def _on_changed(self) -> None:
         comparison = self.model.comparison
-        if comparison is not self._drawn:
-            self._drawn = comparison
+        # What runs is of clusters, or of a frame, that are no longer asked for.
+        if (comparison, self.model.turn) != self._asked:
+            self._asked = comparison, self.model.turn
             self.job.drop()
         if comparison is None:
             return

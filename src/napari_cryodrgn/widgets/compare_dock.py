@@ -122,6 +122,7 @@ class CompareDock(Dock):
                 drawn.show_side(comparison.sides[number])
             self._color()
             self._on_picked()
+        self._tell_pick()
 
     def _color(self) -> None:
         from ..analysis.particle_values import Values

@@ -176,6 +176,11 @@ class CompareModel:
         self._decoding.ask("decode", job, done, self._failed)
 
     @property
+    def lacks_fit(self) -> bool:
+        """Whether it is not yet known how the second run's volumes are to be moved."""
+        return self.turn and self._fit is None
+
+    @property
     def _fit(self) -> VolumeFit | None:
         return self.volumes.fit if self.turn and self.volumes is not None else None
 
@@ -196,6 +201,7 @@ class CompareModel:
         """Move volumes of the second run onto the frame of the first, or leave them."""
         if turn != self.turn:
             self.turn, self.volumes = turn, None
+            self._decode(FULL_BOX)
             self.changed.emit()
 
     def _failed(self, error: Exception) -> None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from .compare_model import CompareModel
 from .compare_work import ClusterVolumes, Comparison, Pair
 
+#: Of the button that also finds how volumes are turned.
+CORRELATE = "Correlate the clusters' volumes"
 # Axes whose correlation is told.
 _TOLD = 6
 
@@ -69,7 +71,10 @@ def about_pick(model: CompareModel, pair: Pair | None) -> str:
     if pair.correlation is None:
         return f"{text}. The boxes differ in size, so the volumes are not correlated."
     turned = ", B turned onto A" if pair.turned else ""
-    return f"{text}: its volumes correlate by <b>{pair.correlation:.3f}</b>{turned}"
+    text = f"{text}: its volumes correlate by <b>{pair.correlation:.3f}</b>{turned}"
+    if model.lacks_fit:
+        text += f".<br>B not yet turned onto A: press “{CORRELATE}”."
+    return text
 
 
 def cells(comparison: Comparison, volumes: ClusterVolumes | None) -> Cells:

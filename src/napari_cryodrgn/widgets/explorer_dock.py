@@ -129,6 +129,8 @@ class ExplorerDock(Dock):
         self._choose_follow()
         if self.model.pick is None:
             self.pick_text.clear()
+        else:
+            self._on_pick(self.model.pick)
         if run is None or space is None:
             self.hint.setText(HINT if run is None else why_no_map(run))
             self.show_button.setVisible(run is not None)
@@ -137,8 +139,6 @@ class ExplorerDock(Dock):
         self._on_busy()
 
     def _on_pick(self, pick: Pick) -> None:
-        space = self.model.space
-        assert space is not None
         self.pick_text.setText(about_pick(pick, colors(self._viewer.theme)))
 
     def _on_decoded(self, decoded: Decoded) -> None:

@@ -54,6 +54,8 @@ class ExplorerMap(QWidget):
         # The map's own: images of it must not wait for anything.
         self._background = Background(deliver)
         self._drawn: object = None
+        self._ranged: object = None
+        self._embedded: Array | None = None
         self._build(colors)
         model.axes_changed.connect(self._draw)
         model.values_changed.connect(self._colour)
@@ -121,14 +123,21 @@ class ExplorerMap(QWidget):
     def _embed(self) -> None:
         run, space = self.model.run, self.model.space
         if run is not None and space is not None:
+            self._embedded = space.mu
             self.umap.start(partial(_umap, run, space.mu))
 
     def _on_embedded(self, results: list[float | Array]) -> None:
         for result in results:
             if isinstance(result, float):
                 self.umap.progress(result, "Embedding the latents")
-            else:
+            # Another run, or other latents, may have been opened since.
+            elif self._is_embedded():
                 self.model.add_umap(result)
+
+    def _is_embedded(self) -> bool:
+        """Whether the latents of the open run are those that were embedded."""
+        space, embedded = self.model.space, self._embedded
+        return space is not None and embedded is not None and np.array_equal(space.mu, embedded)
 
     # Showing
 
@@ -171,13 +180,14 @@ class ExplorerMap(QWidget):
         if self.model.limits is not None:
             low, high = self.model.limits
             self.limits_text.setText(f"{low:.3g} to {high:.3g}")
-        if shown is not None and numbers and self.model.limits is None:
+        if shown is not None and numbers and shown is not self._ranged:
+            self._ranged = shown
             values = shown.data[np.isfinite(shown.data)]
             if len(values):
                 low, high = float(values.min()), float(values.max())
                 with QSignalBlocker(self.limits):
                     self.limits.setRange(low, max(high, low + 1e-6))  # type: ignore[arg-type]
-                    self.limits.setValue((low, high))
+                    self.limits.setValue(self.model.limits or (low, high))
 
     def _on_clusters(self) -> None:
         self._list_colours()
@@ -189,7 +199,9 @@ class ExplorerMap(QWidget):
             self.plot.set_centres(np.zeros((0, 2)), ())
             return
         points = [space.project(self.model.axes, z) for z in clusters.centres]
-        self.plot.set_centres(np.array(points), clusters.names)
+        # Their numbers will do: with many of them names would hide the particles.
+        names = [name.removeprefix("Cluster ") for name in clusters.names]
+        self.plot.set_centres(np.array(points), names)
 
     def _select(self) -> None:
         mask = self.model.current_mask
@@ -284,6 +296,7 @@ def _umap(run: Run, mu: Array) -> Iterator[float | Array]:
     from ..analysis import save_umap, umap_embedding
 
     for outcome in umap_embedding(mu):
+        yield outcome
+        # Shown already, should the folder be read-only.
         if not isinstance(outcome, float):
             save_umap(run.folder, mu, outcome)
-        yield outcome

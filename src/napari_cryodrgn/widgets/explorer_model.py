@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from ..errors import RunFolderError
+from ..errors import CryodrgnError, RunFolderError
 from .background import Background, Deliver
 from .decode_model import DecodeModel
 from .latent_space import LatentSpace
@@ -25,6 +25,8 @@ Mask = NDArray[np.bool_]
 CLUSTER = "cluster"
 DENSITY = "density"
 UMAP_AXES = ("UMAP1", "UMAP2")
+# What two looks at the same run have in common.
+_SAME = ("folder", "n_particles", "zdim", "particles_path")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class _Opened:
     space: LatentSpace | None
     values: ParticleValues
     selections: Selections | None
+    fault: Exception | None = None
 
 
 class ExplorerModel:
@@ -122,7 +125,7 @@ class ExplorerModel:
             return self._load(run.folder) if run.changed() else None
 
         # A folder in progress may be caught between two files: the next look will do.
-        self._background.ask("open", reload, self._reopened, lambda _: None)
+        self._background.ask("open", reload, self._reopened, lambda _: self.busy_changed.emit())
 
     def _load(self, folder: Path) -> _Opened:
         from ..analysis import ParticleValues, Selections
@@ -138,19 +141,34 @@ class ExplorerModel:
                 folder, "some latents are not finite.", remedy="The training diverged; train again."
             )
         space = LatentSpace(mu, self.pca)
-        umap = _kept_umap(run, mu)
+        # Opens the particles' file: here, and not where the window would wait for it.
+        values.names()
+        fault = None
+        try:
+            umap = _kept_umap(run, mu)
+        except CryodrgnError as error:
+            # The run itself is good.
+            umap, fault = None, error
         if umap is not None:
             space.add_axes(dict(zip(UMAP_AXES, umap.T, strict=True)))
         selections = Selections.load(folder, len(mu), rows=run.indices)
-        return _Opened(run, space, values, selections)
+        return _Opened(run, space, values, selections, fault)
 
     def _reopened(self, opened: _Opened | None) -> None:
-        if opened is not None:
+        if opened is None:
+            self.busy_changed.emit()
+        else:
             self._opened(opened)
 
     def _opened(self, opened: _Opened) -> None:
         before = self.run
-        same = before is not None and before.folder == opened.run.folder
+        # Another training may have taken the folder since.
+        same = before is not None and all(
+            getattr(before, name) == getattr(opened.run, name) for name in _SAME
+        )
+        # What was asked of the run before is no answer for this one.
+        for key in ("inside", "values", "index"):
+            self._background.forget(key)
         self.run, self.space, self.values = opened.run, opened.space, opened.values
         if not (same and self.selections is not None and opened.selections is not None):
             self.selections = opened.selections
@@ -161,6 +179,8 @@ class ExplorerModel:
             self.clusters = None
         if not same or self.space is None:
             self.pick = None
+        elif self.pick is not None:
+            self.pick = self._pick(self.pick.z, self.pick.particle, self.space)
         names = self.space.names if self.space is not None else []
         if not same or not self.axes or not set(self.axes) <= set(names):
             self.axes = self.space.default_axes if self.space is not None else ()
@@ -170,6 +190,8 @@ class ExplorerModel:
         self.busy_changed.emit()
         if self.space is not None:
             self.set_colour(self.colour)
+        if opened.fault is not None and not same:
+            self._failed(opened.fault)
 
     # Drawing
 
@@ -321,11 +343,14 @@ class ExplorerModel:
             return
         if particle is None:
             particle = int(np.argmin(np.square(space.mu - z).sum(1)))
-        distance = float(np.linalg.norm(z - space.mu[particle]))
-        self.pick = Pick(np.asarray(z, np.float32), particle, distance, space.off_data(z))
+        self.pick = self._pick(np.asarray(z, np.float32), particle, space)
         self.picked.emit(self.pick)
         if self.run is not None and self.run.can_decode:
             (self.decode.look if moving else self.decode.settle)(self.pick.z)
+
+    def _pick(self, z: Array, particle: int, space: LatentSpace) -> Pick:
+        distance = float(np.linalg.norm(z - space.mu[particle]))
+        return Pick(z, particle, distance, space.off_data(z))
 
     # Waiting
 

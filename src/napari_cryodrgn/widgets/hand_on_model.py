@@ -71,10 +71,15 @@ class HandOnModel:
         except CryodrgnError as error:
             self.failed.emit(error)
             return
-        path = run.folder / "explorer" / f"train_{self._stem}.star"
+        folder, stem = run.folder / "explorer", f"train_{self._stem}"
 
         def write() -> Path:
-            path.parent.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            path, number = folder / f"{stem}.star", 1
+            # A run that was trained on the one that is there still needs it.
+            while path.exists():
+                number += 1
+                path = folder / f"{stem}_{number}.star"
             _export(run, mask, path, original=False)
             return path
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from . import notify
 from .background import Deliver
 from .hand_on_model import HandOnModel
 from .job_bar import JobBar
+from .save_dialog import ask_path
 from .selection_model import SelectionModel
 
 _KINDS = "RELION (*.star);;cryoSPARC (*.cs);;cryoDRGN's indices (*.pkl)"
@@ -75,14 +76,9 @@ class HandOnPanel(QWidget):
 
     def _export(self) -> None:
         start = self.model.suggested_path(".star")
-        chosen, kind = QFileDialog.getSaveFileName(
-            self, "Export the selection", str(start or ""), _KINDS
-        )
-        if not chosen:
+        path = ask_path(self, "Export the selection", start or "", _KINDS)
+        if path is None:
             return
-        path = Path(chosen)
-        if not path.suffix:
-            path = path.with_suffix("." + kind.rpartition("*.")[2].rstrip(")"))
         original = self.original.isChecked() and self.model.has_original
         self._written = None
         self.job.start(lambda: self.model.export(path, original))

@@ -89,6 +89,13 @@ class ImageReader:
         return self._opened[1]
 
 
+def has_others(run: Run, mask: NDArray[np.bool_] | None, pick: Pick | None) -> bool:
+    """Whether `choose_rows` gives others with another seed."""
+    if mask is not None:
+        return int(np.count_nonzero(mask)) > IMAGES
+    return run.n_particles > IMAGES and (pick is None or run.latents is None)
+
+
 def choose_rows(
     run: Run, mask: NDArray[np.bool_] | None, pick: Pick | None, seed: int
 ) -> tuple[list[int], str]:

@@ -15,7 +15,7 @@ from psygnal import Signal, SignalInstance
 from ..errors import CryodrgnError
 from .background import Background, Deliver
 from .decode_bar import Stop, decode_each
-from .linked_images import ImageReader, Images
+from .linked_images import ImageReader, Images, has_others
 from .selection_model import Mask
 from .view_directions import DirectionMap, direction_map, nearest_direction, view_axes
 
@@ -138,6 +138,12 @@ class LinkedModel:
 
     # Images
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other particles to show images of."""
+        run, mask = self.explorer.run, self.explorer.current_mask
+        return run is not None and has_others(run, mask, self.explorer.pick)
+
     def show_others(self) -> None:
         """Show images of other particles."""
         self._seed += 1
@@ -157,14 +163,8 @@ class LinkedModel:
         run = self.explorer.run
         if run is None:
             return
-        job = partial(
-            self._reader.images,
-            run,
-            self.explorer.current_mask,
-            self.explorer.pick,
-            self._seed,
-            self.low_pass,
-        )
+        mask, pick = self.explorer.current_mask, self.explorer.pick
+        job = partial(self._reader.images, run, mask, pick, self._seed, self.low_pass)
         self._files.ask("images", job, self._loaded, self._not_loaded)
 
     def _loaded(self, images: Images) -> None:

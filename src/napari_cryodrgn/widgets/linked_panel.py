@@ -21,6 +21,7 @@ from .linked_images import Images
 from .linked_model import AVERAGED, Explorer, LinkedModel, MeanVolume
 from .montage import Montage
 from .qt_tools import Colors, note
+from .selection_model import Mask
 
 if TYPE_CHECKING:
     from ..particles import ParticleSet
@@ -63,7 +64,12 @@ class LinkedPanel(QWidget):
         super().__init__()
         self.model = LinkedModel(explorer, deliver, read)
         self._show_mean = show_mean
+        self._mean: MeanVolume | None = None
+        # What the mean, or the line about it, is of: the run's folder and the selection.
+        self._mean_of: tuple[Path, Mask] | None = None
         self._build(colors)
+        explorer.run_changed.connect(self._drop_mean)
+        explorer.selection_changed.connect(self._drop_mean)
         self.model.changed.connect(self._on_changed)
         self.model.directions_drawn.connect(self._on_directions)
         self.model.images_loaded.connect(self._on_images)
@@ -101,7 +107,10 @@ class LinkedPanel(QWidget):
         self.model.set_low_pass(self.low_pass.currentData())
 
     def _start_mean(self) -> None:
-        self._mean: MeanVolume | None = None
+        explorer = self.model.explorer
+        assert explorer.run is not None
+        assert explorer.current_mask is not None
+        self._mean, self._mean_of = None, (explorer.run.folder, explorer.current_mask)
         self.job.run(self.model.mean_volume)
 
     def _on_mean(self, results: list[float | MeanVolume]) -> None:
@@ -117,6 +126,18 @@ class LinkedPanel(QWidget):
             self._show_mean(self._mean, f"Mean of {n} selected volumes")
             self.job.say(f"Mean of the volumes of {n} selected particles.")
         self._enable()
+
+    def _drop_mean(self) -> None:
+        """Drop what is of another run or selection; a run that is followed goes on."""
+        if self._mean_of is None:
+            return
+        run, mask = self.model.explorer.run, self.model.explorer.current_mask
+        folder, of = self._mean_of
+        if run is None or run.folder != folder or mask is not of:
+            self._mean_of = None
+            self.job.drop()
+            self.job.say("")
+            self._enable()
 
     # Showing
 
@@ -135,6 +156,7 @@ class LinkedPanel(QWidget):
         run = self.model.explorer.run
         able = run is not None and run.can_decode and bool(self.model.count)
         self.job.button.setEnabled(able and not self.job.running)
+        self.others.setEnabled(self.model.has_others)
 
     def _on_directions(self, drawn: DirectionMap | None) -> None:
         self.directions.setVisible(drawn is not None)
@@ -163,6 +185,7 @@ class LinkedPanel(QWidget):
                 self.low_pass.addItem(f"{value:g} {found.unit}", value)
             self.low_pass.addItem("none", None)
             self.low_pass.setCurrentIndex(self.low_pass.findData(found.low_pass))
+        self._enable()
         self.montage.show_images(list(found.images), [str(row) for row in found.rows])
 
     def _on_marked(self, particle: int | None) -> None:
@@ -171,6 +194,7 @@ class LinkedPanel(QWidget):
             axis = self.model.axis_of(particle)
         if axis is not None:
             self.directions.mark(axis)
+        self._enable()
         there = images is not None and particle in images.rows
         self.montage.choose(images.rows.index(particle) if images and there else None)
 

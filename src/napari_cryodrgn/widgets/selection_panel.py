@@ -9,13 +9,10 @@ from pathlib import Path
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLineEdit,
     QPushButton,
-    QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -25,6 +22,7 @@ from . import notify
 from .background import Deliver
 from .form_parts import small_button
 from .hand_on_panel import HandOnPanel
+from .name_list import NameList
 from .qt_tools import Colors, note
 from .selection_model import Explorer, SelectionModel
 from .value_panel import ValuePanel
@@ -33,7 +31,7 @@ _CURRENT = "current, not kept"
 _NAME = Qt.ItemDataRole.UserRole
 
 
-class _List(QTreeWidget):
+class _List(NameList):
     """Tells when the chosen rows are to be removed by a key."""
 
     removed = Signal()
@@ -110,7 +108,13 @@ class SelectionPanel(QWidget):
 
     def _on_edited(self, item: QTreeWidgetItem, _: int) -> None:
         # Later, when the editor is closed.
-        self._deliver(partial(self.model.rename, item.data(0, _NAME), item.text(0)))
+        self._deliver(partial(self._take_name, item.data(0, _NAME), item.text(0)))
+
+    def _take_name(self, name: str, new: str) -> None:
+        self.model.rename(name, new)
+        # The text may have been refused, or trimmed.
+        self._rows = []
+        self._fill()
 
     def _rename(self) -> None:
         items = self.list.selectedItems()
@@ -165,17 +169,13 @@ class SelectionPanel(QWidget):
 
     def _add_row(self, text: str, count: int, name: str | None) -> None:
         share = 100 * count / max(self.model.n, 1)
-        item = QTreeWidgetItem([text, f"{count:,}", f"{share:.3g} %"])
+        numbers = f"{count:,}", f"{share:.3g} %"
+        item = self.list.add(text, *numbers, editable=name is not None)
         item.setData(0, _NAME, name)
         if name is None:
             font = item.font(0)
             font.setItalic(True)
             item.setFont(0, font)
-        else:
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
-        for column in (1, 2):
-            item.setTextAlignment(column, int(Qt.AlignmentFlag.AlignRight))
-        self.list.addTopLevelItem(item)
 
     def _enable(self) -> None:
         some = self.model.count is not None
@@ -208,18 +208,8 @@ class SelectionPanel(QWidget):
         layout.addWidget(self.text)
         layout.addWidget(self.problems)
         layout.addLayout(self._build_keep())
-        self.list = _List()
-        self.list.setColumnCount(3)
-        self.list.setHeaderLabels(["Selection", "Particles", "Share"])
-        self.list.setRootIsDecorated(False)
-        self.list.setUniformRowHeights(True)
-        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.list = _List(["Selection", "Particles", "Share"])
         self.list.setMinimumHeight(120)
-        header = self.list.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.list.setToolTip(f"Click to make a selection the current one. {_HOW}")
         self.list.itemSelectionChanged.connect(self._on_rows)
         self.list.itemChanged.connect(self._on_edited)

@@ -52,6 +52,7 @@ class TrajectoryPanel(QWidget):
         super().__init__()
         self.model = model = TrajectoryModel(explorer, deliver)
         self.view = view = TrajectoryView(viewer, volume, deliver)
+        self._volume = volume
         self._decoding: Run | None = None
         self._build()
         self.player = TrajectoryPlayer(model, view, viewer, deliver)
@@ -119,6 +120,7 @@ class TrajectoryPanel(QWidget):
             if isinstance(result, float):
                 self.job.progress(result)
             else:
+                self.player.on_surface = self._volume.mode == "surface"
                 self.view.show(result)
                 self.model.show(result)
 

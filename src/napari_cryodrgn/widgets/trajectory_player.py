@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QSlider,
@@ -21,9 +21,10 @@ from ..errors import CryodrgnError
 from . import notify
 from .background import Deliver
 from .decode_bar import DecodeBar
-from .form_parts import add_row, combo_box, new_form
+from .form_parts import add_row, combo_box, new_form, text_lines
 from .job_bar import JobBar
-from .movie import FRAME_RATE, canvas_shots, film_writer, write_film
+from .movie import FRAME_RATE, canvas_shots, film_writer, series_paths, write_film
+from .save_dialog import ask_path
 from .trajectory_model import TrajectoryModel
 from .trajectory_view import RAMPS, TrajectoryView
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _COLOURINGS = {"one colour": "plain", "way along the path": "step", "where it changes": "change"}
 _ENDS = {"step": ("start", "end"), "change": ("still", "moves")}
+_NO_SURFACE = "Shown on surfaces only: choose Show as surface and decode the path again."
 
 
 class TrajectoryPlayer(QWidget):
@@ -57,6 +59,8 @@ class TrajectoryPlayer(QWidget):
         self._viewer, self._deliver = viewer, deliver
         self._direction = 1
         self._saved: dict[JobBar, Path] = {}
+        #: Whether the trajectory is shown as a surface.
+        self.on_surface = True
         self.timer = QTimer(self)
         self.timer.setInterval(round(1000 / FRAME_RATE))
         self.timer.timeout.connect(self._play_on)
@@ -98,9 +102,14 @@ class TrajectoryPlayer(QWidget):
         self.slider.setValue(at + self._direction)
 
     def _choose_colouring(self, _: object = None) -> None:
+        self.view.set_colouring(self.colouring.currentData())
+        self._show_legend()
+
+    def _show_legend(self) -> None:
         colouring = self.colouring.currentData()
-        self.view.set_colouring(colouring)
-        self.legend.setVisible(colouring in RAMPS)
+        drawn = self.on_surface or colouring != "change"
+        self.no_surface.setVisible(not drawn)
+        self.legend.setVisible(drawn and colouring in RAMPS)
         if colouring in RAMPS:
             stops = ", ".join(f"stop: {at} {color}" for at, color in RAMPS[colouring])
             self.strip.setStyleSheet(
@@ -111,7 +120,15 @@ class TrajectoryPlayer(QWidget):
                 label.setText(text)
 
     def _save_series(self) -> None:
-        path = self._ask_path("Save volumes", ".mrc", "Volumes (*.mrc)")
+        walk = self.model.trajectory
+        if walk is None:
+            return
+        steps = len(walk.path)
+
+        def written(path: Path) -> list[Path]:
+            return [*series_paths(path, steps), path.with_suffix(".cxc")]
+
+        path = self._ask_path("Save volumes", ".mrc", "Volumes (*.mrc)", written)
         if path is not None:
             self._saved.pop(self.series_job, None)
             self.series_job.run(self.model.series(path))
@@ -135,16 +152,18 @@ class TrajectoryPlayer(QWidget):
         self._saved.pop(self.film_job, None)
         self.film_job.start(lambda: write_film(path, steps, shoot))
 
-    def _ask_path(self, title: str, ending: str, kinds: str) -> Path | None:
+    def _ask_path(
+        self,
+        title: str,
+        ending: str,
+        kinds: str,
+        written: Callable[[Path], Sequence[Path]] | None = None,
+    ) -> Path | None:
         walk = self.model.trajectory
         if walk is None:
             return None
         name = walk.caption.lower().replace(",", "").replace(" ", "_") + ending
-        chosen, _ = QFileDialog.getSaveFileName(self, title, str(walk.folder / name), kinds)
-        if not chosen:
-            return None
-        path = Path(chosen)
-        return path if path.suffix else path.with_suffix(ending)
+        return ask_path(self, title, walk.folder / name, kinds, written)
 
     # Showing
 
@@ -152,6 +171,8 @@ class TrajectoryPlayer(QWidget):
         walk = self.model.trajectory
         self.setVisible(walk is not None)
         if walk is None:
+            if self.series_job.running or self.film_job.running:
+                notify.warning("Saving was stopped: another run was opened.")
             self.series_job.drop()
             self.film_job.drop()
             return
@@ -160,6 +181,7 @@ class TrajectoryPlayer(QWidget):
         self.slider.setValue(self.model.step)
         self.slider.blockSignals(False)
         self._say_step()
+        self._show_legend()
 
     def _on_step(self, z: object) -> None:
         if z is not None:
@@ -234,6 +256,9 @@ class TrajectoryPlayer(QWidget):
         )
         layout.addLayout(form)
         layout.addWidget(self._build_legend())
+        self.no_surface = text_lines(_NO_SURFACE)
+        self.no_surface.hide()
+        layout.addWidget(self.no_surface)
         self.series_job = DecodeBar(
             "Save volumes…",
             "Decode the path once more with the full box, into numbered .mrc files and a script "

@@ -55,6 +55,7 @@ class ValueModel:
     def __init__(self, selections: SelectionModel, deliver: Deliver) -> None:
         self._selections = selections
         self._background = Background(deliver)
+        self._values: ParticleValues | None = None
         self.names: list[str] = []
         #: Why values are missing that should be there.
         self.problem = ""
@@ -110,18 +111,26 @@ class ValueModel:
             self._selections.set(mask, suggestion=f"{values.name} {some}{rest}")
 
     def _on_run(self) -> None:
-        values = self._selections.explorer.values
-        self.names, self.problem, self.histogram = [], "", None
+        values, before = self._selections.explorer.values, self._values
+        if values is before:
+            return
+        self._values, self.histogram = values, None
         self._background.forget("histogram")
         self._background.forget("names")
-        if values is not None:
-            self._background.ask("names", lambda: _names(values), self._name, self._fail)
-        self.changed.emit()
+        if values is None:
+            self._name(([], None))
+        else:
+            # The names there were stay until then: most are those of the same run, read again.
+            self._background.ask("names", lambda: _names(values), self._name, self._nameless)
         self.counted.emit()
 
     def _name(self, found: tuple[list[str], str | None]) -> None:
         self.names, self.problem = found[0], found[1] or ""
         self.changed.emit()
+
+    def _nameless(self, error: Exception) -> None:
+        self._name(([], None))
+        self._fail(error)
 
     def _count(self, histogram: Histogram) -> None:
         self.histogram = histogram

@@ -90,12 +90,13 @@ class ValueRange(QWidget):
     def __init__(self, colors: Colors) -> None:
         super().__init__()
         self._histogram: Histogram | None = None
+        self._error = colors.error
         self.plot = RangePlot(colors)
         self.plot.moved.connect(self._on_moved)
         self.plot.chosen.connect(self.chosen)
         self.low, self.high = QLineEdit(), QLineEdit()
         for field, tip in ((self.low, "Lowest value"), (self.high, "Highest value")):
-            field.setToolTip(f"{tip} that is selected; empty for no bound.")
+            field.setToolTip(f"{tip} that is selected, a number; empty for no bound.")
             field.setMinimumWidth(50)
             field.editingFinished.connect(self._on_typed)
         self.unit = QLabel()
@@ -114,6 +115,8 @@ class ValueRange(QWidget):
         self.categories.setFixedHeight(112)
         self.categories.itemChanged.connect(self._on_ticked)
         self._ticked: set[int] = set()
+        #: Lowest and highest number wanted, infinite where there is no bound.
+        self.bounds = (-np.inf, np.inf)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -123,12 +126,9 @@ class ValueRange(QWidget):
 
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
+        self._error = colors.error
         self.plot.set_colors(colors)
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Lowest and highest number wanted, infinite where there is no bound."""
-        return _number(self.low.text(), -np.inf), _number(self.high.text(), np.inf)
+        self._read_bounds()
 
     @property
     def codes(self) -> list[int]:
@@ -151,6 +151,7 @@ class ValueRange(QWidget):
         self.unit.setText(histogram.values.unit)
         self.low.clear()
         self.high.clear()
+        self._read_bounds()
         if histogram.edges is not None:
             self.plot.show_counts(histogram.counts, histogram.edges)
         else:
@@ -164,16 +165,31 @@ class ValueRange(QWidget):
         # At the ends of the histogram there is no bound: wild values lie beyond.
         self.low.setText("" if low <= edges[0] else f"{low:.4g}")
         self.high.setText("" if high >= edges[-1] else f"{high:.4g}")
+        self._read_bounds()
         self.moved.emit()
 
     def _on_typed(self) -> None:
         if self._histogram is None or self._histogram.edges is None:
+            return
+        if not self._read_bounds():
             return
         low, high = self.bounds
         edges = self._histogram.edges
         self.plot.set_range(max(low, edges[0]), min(high, edges[-1]))
         self.moved.emit()
         self.chosen.emit()
+
+    def _read_bounds(self) -> bool:
+        """Take over what the fields say, unless one of them is no number: that one gets red."""
+        found = _number(self.low.text(), -np.inf), _number(self.high.text(), np.inf)
+        for field, number in zip((self.low, self.high), found, strict=True):
+            wrong = number is None
+            field.setStyleSheet(f"border: 1px solid {self._error};" if wrong else "")
+        low, high = found
+        if low is None or high is None:
+            return False
+        self.bounds = low, high
+        return True
 
     def _list(self, _: object = None) -> None:
         if self._histogram is None or self._histogram.values.labels is None:
@@ -205,8 +221,12 @@ class ValueRange(QWidget):
         self.chosen.emit()
 
 
-def _number(text: str, otherwise: float) -> float:
-    try:
-        return float(text)
-    except ValueError:
+def _number(text: str, otherwise: float) -> float | None:
+    """What a text says: ``otherwise`` if it is empty, None if that is no number."""
+    if not text.strip():
         return otherwise
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return None if np.isnan(number) else number

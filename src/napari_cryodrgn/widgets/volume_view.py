@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 
 from . import notify
 from .background import Background, Deliver
@@ -24,7 +25,7 @@ __all__ = ["Mode", "VolumeView"]
 _FILLED = 0.7
 _TAG = "napari-cryodrgn volume"
 # Metadata of layers that hide a volume, or that it hides.
-_IN_THE_WAY = frozenset({"particles", "walk", "centre", _TAG})
+_IN_THE_WAY = frozenset({"particles", "walk", "napari-cryodrgn centre", _TAG})
 
 
 class VolumeView:
@@ -49,6 +50,9 @@ class VolumeView:
         densities grow by orders of magnitude.
     """
 
+    #: The box of the volume that the layer has got.
+    shown = Signal(int)
+
     def __init__(
         self, viewer: ViewerModel, deliver: Deliver, mode: Mode, *, normalize: bool = False
     ) -> None:
@@ -61,6 +65,7 @@ class VolumeView:
         self._layer: Layer | None = None
         self._layer_mode: Mode = mode
         self._source: object = None
+        self._named = ""
         self._contour: float | None = None
         self._last: Question | None = None
         self._waiting: Question | None = None
@@ -121,9 +126,9 @@ class VolumeView:
     ) -> None:
         """Show a volume (z, y, x), soon.
 
-        ``name`` and ``contour`` count only for the first of a ``source``; ``front`` hides other
-        volumes. ``step``, the edge of a voxel in any unit of the source, stands in for the pixel
-        size where that is not known.
+        ``contour`` counts only for the first of a ``source``; the layer is called by ``name``
+        anew when that or the source is another. ``front`` hides other volumes. ``step``, the edge
+        of a voxel in any unit of the source, stands in for the pixel size where that is not known.
         """
         size = pixel_size or step
         self._last = Question(volume, pixel_size, size, name, source, contour, front)
@@ -187,6 +192,7 @@ class VolumeView:
 
     def _placed(self, answer: Answer) -> None:
         self._place(answer)
+        self.shown.emit(len(answer.volume))
         self._ask_waiting()
 
     def _failed(self, error: Exception) -> None:
@@ -237,15 +243,17 @@ class VolumeView:
         else:
             layer.data = answer.volume
         _rescale(layer, answer.question.size)
-        if new_source:
-            layer.name = answer.question.name
-            if answer.surface is None:
-                # Widened first: napari clips the threshold to the limits.
-                layer.contrast_limits_range = layer.contrast_limits = (0.0, TOP * answer.contour)
-                layer.iso_threshold = answer.contour
+        # A name that the user gave stays while the same is shown.
+        if new_source or answer.question.name != self._named:
+            layer.name = self._named = answer.question.name
+        if new_source and answer.surface is None:
+            # Widened first: napari clips the threshold to the limits.
+            layer.contrast_limits_range = layer.contrast_limits = (0.0, TOP * answer.contour)
+            layer.iso_threshold = answer.contour
 
     def _add(self, answer: Answer, old: Layer | None) -> Layer:
         question, layers = answer.question, self._viewer.layers
+        self._named = question.name
         visible = old is None or old.visible
         if old is not None:
             layers.remove(old)

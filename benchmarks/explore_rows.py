@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,6 +101,13 @@ def decode_path(bench: Bench, seed: int) -> Entry:
     }
 
 
+def explore(bench: Bench, seed: int) -> Entry:
+    """Clicks and a drag in a viewer, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.explorer_drag", "32" if bench.tiny else "64"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
 def _ms(seconds: float) -> float:
     return round(1000 * seconds, 1)
 
@@ -135,6 +144,22 @@ def _eval_vol(folder: Path, path: np.ndarray, out: Path) -> tuple[float, np.ndar
 
 
 ROWS = {
+    "explore": Row(
+        "from the mouse to the volume on the screen: network of 256 x 3, box 64, software OpenGL",
+        "while dragging 15 volumes a second of 32³; a picture 50 ms after a click, kept ones 30 ms",
+        "-",
+        (0,),
+        explore,
+        lambda entries: (
+            f"{span(entries, 'drag_volumes_per_s', '{:.0f}')} volumes a second of "
+            f"{span(entries, 'drag_box', '{:.0f}')}³; after a click the first picture is ready in "
+            f"{span(entries, 'ready_ms', '{:.0f}')} ms and drawn in "
+            f"{span(entries, 'first_picture_ms', '{:.0f}')} ms, the full box in "
+            f"{span(entries, 'full_ms', '{:.0f}')} ms, a kept one ready in "
+            f"{span(entries, 'kept_ready_ms', '{:.0f}')} and drawn in "
+            f"{span(entries, 'kept_ms', '{:.0f}')} ms"
+        ),
+    ),
     "decode_click": Row(
         "decoding a volume of a network of 256 x 3, of this program's and of cryoDRGN's form",
         "32³ 15 a second, 64³ under 250 ms, 128³ under 2 s",

@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_cryodrgn.errors import RunFolderError
 from napari_cryodrgn.particles import Volume
-from napari_cryodrgn.widgets import decode_model
+from napari_cryodrgn.widgets import decode_model, previews
 from napari_cryodrgn.widgets.decode_model import Decoded, DecodeModel
 
 
@@ -21,7 +22,8 @@ from napari_cryodrgn.widgets.decode_model import Decoded, DecodeModel
 class SlowRun:
     """Decodes constant volumes of its z; those larger than ``open_box`` wait for `go`.
 
-    ``seconds`` is the time that a volume of a box of 32 takes; ``asked`` holds (z, box).
+    ``seconds`` is the time that a volume of a box of 32 takes; ``asked`` holds (z, box). Without
+    ``latents`` there are no previews.
     """
 
     folder: Path = Path("/runs/one")
@@ -29,6 +31,8 @@ class SlowRun:
     box: int = 128
     pixel_size: float | None = 2.0
     can_decode: bool = True
+    finished: bool = True
+    latents: SimpleNamespace | None = None
     open_box: int = 10_000
     seconds: float = 0.0
     fails: Exception | None = None
@@ -310,6 +314,102 @@ def test_a_failure_is_told_and_the_next_volume_comes(make):
     run.fails = None
     harness.model.look([3.0])
     assert harness.finish() == [(3.0, 32)]
+
+
+def previewed(**more) -> SlowRun:
+    """A run that is previewed: 40 particles of z from 0 to 3.9."""
+    mu = np.arange(40, dtype=np.float32)[:, None] / 10
+    return slow(latents=SimpleNamespace(mu=mu), **more)
+
+
+def wait_for_preview(harness: Harness, z: float = 1.05) -> None:
+    deadline = time.monotonic() + 20
+    while harness.model._previews.at(np.array([z], np.float32)) is None:
+        assert time.monotonic() < deadline
+        harness.one()
+
+
+def test_previews_take_the_place_of_small_volumes(make):
+    run = previewed(box=64)
+    harness = make(run)
+    wait_for_preview(harness)
+    assert not harness.model.busy
+    assert harness.seen() == []  # nothing of the work is shown
+    run.asked.clear()
+
+    harness.model.look([1.05])
+    (shown,) = harness.got
+    assert (shown.preview, shown.final, shown.box, shown.step) == (True, False, 32, 2.0)
+    np.testing.assert_allclose(shown.data, 1.05, atol=1e-3)
+    harness.got.clear()
+    harness.model.settle([1.05])
+    assert [d.preview for d in harness.got] == [True]
+    harness.got.clear()
+    assert harness.finish() == [(np.float32(1.05), 64)]
+    assert [box for _, box in run.asked if box == 64] == [64]
+    # The volume itself is kept, not the preview.
+    harness.model.look([1.05])
+    assert [(d.preview, d.box) for d in harness.got] == [(False, 64)]
+
+
+def test_far_from_the_particles_the_volume_is_decoded(make):
+    harness = make(previewed(box=64))
+    wait_for_preview(harness)
+    harness.model.settle([50.0])
+    assert harness.finish() == [(50.0, 32), (50.0, 64)]
+
+
+def test_making_a_preview_gives_way_to_requests(make, monkeypatch):
+    monkeypatch.setattr(previews, "_QUIET", 0.0)
+    run = previewed(box=64, open_box=0)
+    harness = make()
+    run.go.set()
+    harness.model.set_run(run)
+    harness.prepared()
+    run.go.clear()  # what is decoded for the preview from now on takes for ever
+    deadline = time.monotonic() + 5
+    count = len(run.asked)
+    while len(run.asked) == count:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    harness.model.settle([2.0])
+    harness.begun(run, 2.0, 32)
+    assert run.stopped == 1
+    run.go.set()
+    assert harness.finish()[-1] == (2.0, 64)
+    assert not harness.failed
+    wait_for_preview(harness)  # goes on afterwards
+
+
+def test_a_run_in_progress_is_previewed_once_somebody_looks(make, monkeypatch):
+    monkeypatch.setattr(previews, "_QUIET", 0.0)
+    run = previewed(box=64, finished=False)
+    harness = make(run)
+    assert not harness.model._background.waits_for("preview")
+    harness.model.look([1.0])
+    harness.finish()
+    wait_for_preview(harness)
+
+
+def test_quick_decoders_and_small_boxes_need_no_preview(make):
+    for run in (previewed(box=32), previewed(box=64)):
+        run.seconds = 0.01 if run.box == 32 else 0.0
+        harness = make(run)
+        assert not harness.model._background.waits_for("preview")
+
+
+def test_a_preview_that_fails_is_given_up(make, monkeypatch):
+    monkeypatch.setattr(previews, "_QUIET", 0.0)
+    run = previewed(box=64)
+    run.fails = RunFolderError("/runs/one", "weights.pkl is damaged.")
+    harness = make(run)
+    while harness.model._background.waits_for("preview"):
+        harness.one()
+    assert not harness.failed
+    run.fails = None
+    harness.model.settle([2.0])
+    assert harness.finish() == [(2.0, 32), (2.0, 64)]
+    assert not harness.model._background.waits_for("preview")
 
 
 def test_who_is_told_may_ask_for_another(make):

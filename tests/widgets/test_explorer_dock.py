@@ -221,6 +221,27 @@ def test_a_drag_decodes_on_its_way(make, qtbot, fake_run):
     np.testing.assert_array_equal(run.decoded[-1], dock.model.pick.z)
 
 
+def test_a_mouse_that_rests_while_it_drags_gets_the_full_box(make, qtbot, fake_run):
+    dock = make(fake_run(HERE))
+    qtbot.waitUntil(lambda: not dock.model.busy, timeout=10_000)
+    settled, looked = [], []
+    dock.model.decode.settle = settled.append
+    dock.model.decode.look = looked.append
+    viewport = dock.plot.viewport()
+    middle = viewport.rect().center()
+
+    qtbot.mousePress(viewport, Qt.MouseButton.LeftButton, pos=middle)
+    for step in range(1, 6):
+        qtbot.mouseMove(viewport, middle + QPoint(6 * step, 0))
+    assert looked
+    assert not settled
+    qtbot.waitUntil(lambda: len(settled) == 1, timeout=5_000)
+    np.testing.assert_array_equal(settled[0], looked[-1])
+    qtbot.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=middle + QPoint(30, 0))
+    qtbot.wait(300)
+    assert len(settled) == 2
+
+
 def test_a_lasso_selects_and_clear_lets_go(make, qtbot, fake_run):
     run = fake_run(HERE)
     dock = make(run)

@@ -8,6 +8,7 @@ from .lasso import inside_polygon
 from .latent import pca
 from .particle_values import ParticleValues, Values
 from .run import Latents, Products, Run, contour_level
+from .run_images import RunImages, open_particles
 from .selection_export import export
 from .selections import Selections
 from .trajectory import equal_arc, neighbour_path, through
@@ -19,6 +20,7 @@ __all__ = [
     "ParticleValues",
     "Products",
     "Run",
+    "RunImages",
     "Selections",
     "Values",
     "VolumeFit",
@@ -32,6 +34,7 @@ __all__ = [
     "load_clusters",
     "load_umap",
     "neighbour_path",
+    "open_particles",
     "pca",
     "save_clusters",
     "save_umap",

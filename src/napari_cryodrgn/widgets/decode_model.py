@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +15,7 @@ from psygnal import Signal
 
 from .background import Background, Deliver
 from .kept_volumes import KeptVolumes
+from .previews import Previews
 
 if TYPE_CHECKING:
     from ..analysis import Run
@@ -23,6 +25,10 @@ Array = NDArray[np.float32]
 _SMALL = 32
 # Seconds that a volume may take to decode while the mouse moves: to draw it takes as long again.
 _QUICK = 0.03
+# Seconds of a small volume from which on it is worth to show a preview of it.
+_SLOW = 0.01
+# Seconds that drawing it may take undisturbed.
+_DRAWING = 0.05
 _ROOM = 2**29
 
 
@@ -33,7 +39,7 @@ class Decoded:
     ``z`` (zdim,) is None for the run's consensus. ``box`` is the edge of ``data``, ``pixel_size``
     that of its voxels in Å, ``step`` the same in pixels of the run. ``contour`` is the run's, and
     the same for all boxes. ``seconds`` is how long it took, 0 if it was kept. ``final`` tells that
-    no larger box follows or could.
+    no larger box follows or could, ``preview`` that it was not decoded but interpolated.
     """
 
     folder: Path
@@ -46,6 +52,7 @@ class Decoded:
     seconds: float
     caption: str
     final: bool
+    preview: bool = False
 
 
 class DecodeModel:
@@ -63,6 +70,7 @@ class DecodeModel:
 
     The latest request wins: a larger box that is being decoded for an earlier one is given up, a
     small one is finished and shown, so that pictures follow each other however fast the mouse is.
+    Where decoding is slow, previews take the place of small volumes as soon as there are any.
     Volumes are kept, and kept ones are shown within the call. All methods and signals belong to the
     thread that made this object; all arithmetic is done in another.
 
@@ -82,11 +90,12 @@ class DecodeModel:
         self._background = Background(deliver)
         self._run: Run | None = None
         self._kept = KeptVolumes(room)
+        self._previews = Previews(self._background)
         self._seconds: dict[int, float] = {}
         self._contour: float | None = None
         self._wanted: _Wanted | None = None
         self._job: _Job | None = None
-        self._told_busy = False
+        self._told_busy = self._looked = False
 
     @property
     def busy(self) -> bool:
@@ -96,6 +105,7 @@ class DecodeModel:
     def close(self) -> None:
         """Drop what is being decoded; the model cannot be used afterwards."""
         self._give_up()
+        self._previews.pause()
         self._background.close()
 
     def set_run(self, run: Run | None) -> None:
@@ -105,15 +115,16 @@ class DecodeModel:
         """
         if run is None or self._run is None or run.folder != self._run.folder:
             self._contour = None
-        self._run, self._wanted = run, None
+        self._run, self._wanted, self._looked = run, None, False
         self._give_up()
         self._background.forget("prepare")
+        self._previews.set_run(None, 0)
         self._kept.clear()
         self._seconds.clear()
         if run is not None and run.can_decode:
             job = partial(_prepare, run, self._contour)
             # What goes wrong now goes wrong again, and is told, when a volume is asked for.
-            self._background.ask("prepare", job, self._prepared, lambda _: None)
+            self._background.ask("prepare", job, partial(self._prepared, run), lambda _: None)
         self._tell()
 
     def look(self, z: ArrayLike, caption: str = "") -> None:
@@ -135,7 +146,10 @@ class DecodeModel:
         if run is None or (wanted.z is not None and not run.can_decode):
             return
         self._wanted = wanted
-        if self._job is None or not self._job.quick or self._best_kept(run, wanted):
+        self._previews.pause()
+        self._looked = True
+        quick = self._job is not None and self._job.quick
+        if not quick or self._best_kept(run, wanted) or self._preview(wanted) is not None:
             self._give_up()
             self._go_on()
         self._tell()
@@ -143,7 +157,7 @@ class DecodeModel:
     def _give_up(self) -> None:
         """Hear no more of the volume that is being decoded."""
         if self._job is not None:
-            self._job.given_up = True
+            self._job.given_up.set()
             self._job = None
             self._background.forget("decode")
 
@@ -152,19 +166,24 @@ class DecodeModel:
         run, wanted = self._run, self._wanted
         if run is None or wanted is None:
             return
+        previewed = False
         if best := self._best_kept(run, wanted):
             wanted.shown = best
             assert wanted.z is not None
             self._show(run, wanted, self._kept.get(wanted.z, best), 0.0)
-            if self._wanted is not wanted:
-                return  # whoever was told has asked for another
+        elif (preview := self._preview(wanted)) is not None:
+            wanted.shown, previewed = len(preview), True
+            self._show(run, wanted, preview, 0.0, preview=True)
+        if self._wanted is not wanted:
+            return  # whoever was told has asked for another
         quick = self._quick_box(run.box)
         boxes = [run.box] if wanted.z is None else [b for b in _boxes(run.box) if b >= quick]
         box = next((b for b in boxes if b > wanted.shown), None)
         if box is None or (wanted.shown and not wanted.full):
             self._wanted = None
             return
-        job = self._job = _Job(wanted, box, quick=wanted.z is not None and box <= quick)
+        small = wanted.z is not None and box <= quick
+        job = self._job = _Job(wanted, box, small, _DRAWING if previewed else 0.0)
         work = partial(_decode, run, job, self._contour)
         done, failed = partial(self._done, run, job), partial(self._failed, job)
         self._background.ask("decode", work, done, failed)
@@ -190,7 +209,13 @@ class DecodeModel:
         self._tell()
         self.failed.emit(error)
 
-    def _show(self, run: Run, wanted: _Wanted, volume: Array, seconds: float) -> None:
+    def _preview(self, wanted: _Wanted) -> Array | None:
+        """What stands in for a small volume until a larger one is decoded."""
+        return None if wanted.z is None or wanted.shown else self._previews.at(wanted.z)
+
+    def _show(
+        self, run: Run, wanted: _Wanted, volume: Array, seconds: float, *, preview: bool = False
+    ) -> None:
         assert self._contour is not None
         box = len(volume)
         step = run.box / box
@@ -199,18 +224,24 @@ class DecodeModel:
         self.decoded.emit(
             Decoded(
                 *(run.folder, wanted.z, volume, box, size, step),
-                *(self._contour, seconds, wanted.caption, final),
+                *(self._contour, seconds, wanted.caption, final, preview),
             )
         )
 
-    def _prepared(self, answer: tuple[int, float, float]) -> None:
+    def _prepared(self, run: Run, answer: tuple[int, float, float]) -> None:
         box, seconds, self._contour = answer
         self._seconds[box] = seconds
+        if box < run.box and seconds > _SLOW:
+            self._previews.set_run(run, box)
+            self._tell()
 
     def _tell(self) -> None:
         if self.busy != self._told_busy:
             self._told_busy = self.busy
             self.busy_changed.emit()
+        # A run in progress needs the processor: it is previewed when somebody looks at it.
+        if not self.busy and self._run is not None and (self._run.finished or self._looked):
+            self._previews.go_on()
 
     # Sizes
 
@@ -244,12 +275,13 @@ class _Wanted:
 
 @dataclass
 class _Job:
-    """A volume being decoded; ``given_up`` is read in the other thread."""
+    """A volume being decoded, after ``wait`` seconds; ``given_up`` is read in the other thread."""
 
     wanted: _Wanted
     box: int
     quick: bool
-    given_up: bool = False
+    wait: float
+    given_up: threading.Event = field(default_factory=threading.Event)
 
 
 def _boxes(full: int) -> list[int]:
@@ -276,11 +308,12 @@ def _prepare(run: Run, contour: float | None) -> tuple[int, float, float]:
 
 def _decode(run: Run, job: _Job, contour: float | None) -> tuple[Array, float, float]:
     """The volume, the contour, and seconds for the volume."""
+    job.given_up.wait(job.wait)
     start = perf_counter()
     z = job.wanted.z
     if z is None:
         volume = np.array(run.consensus().data, np.float32)
     else:
-        volume = run.decode(z, job.box, stop=lambda: job.given_up)
+        volume = run.decode(z, job.box, stop=job.given_up.is_set)
     seconds = perf_counter() - start
     return volume, run.contour() if contour is None else contour, seconds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QDoubleRangeSlider
 
@@ -29,6 +29,8 @@ _TIP = (
     "dimensions from the particle nearest to it.\nRight or middle button, or Shift and drag: move. "
     "Wheel: zoom. Double click or A: show all."
 )
+# A mouse held still for so long while it drags rests.
+_REST_MS = 150
 
 
 class ExplorerMap(QWidget):
@@ -56,6 +58,7 @@ class ExplorerMap(QWidget):
         self._drawn: object = None
         self._ranged: object = None
         self._embedded: Array | None = None
+        self._dragged: tuple[Sequence[float], Sequence[float]] | None = None
         self._build(colors)
         model.axes_changed.connect(self._draw)
         model.values_changed.connect(self._colour)
@@ -77,6 +80,7 @@ class ExplorerMap(QWidget):
     def show_run(self) -> None:
         """Offer the axes and colours of the model's run, and draw it."""
         space = self.model.space
+        self._rest.stop()
         if space is None:
             self.plot.clear_points()
             self._drawn = None
@@ -113,6 +117,19 @@ class ExplorerMap(QWidget):
         low, high = limits
         whole = (low, high) == (self.limits.minimum(), self.limits.maximum())
         self.model.set_limits(None if whole else (low, high))
+
+    def _drag(self, point: Sequence[float], unit: Sequence[float]) -> None:
+        self._dragged = point, unit
+        self._rest.start()
+        self.model.pick_at(point, unit, moving=True)
+
+    def _settle(self) -> None:
+        if self._dragged is not None:
+            self.model.pick_at(*self._dragged)
+
+    def _release(self, point: Sequence[float], unit: Sequence[float]) -> None:
+        self._rest.stop()
+        self.model.pick_at(point, unit)
 
     def _lasso(self, polygon: Array) -> None:
         self.model.select_inside(polygon)
@@ -255,8 +272,12 @@ class ExplorerMap(QWidget):
         self.plot = LatentPlot(colors, self._background.ask)
         self.plot.setToolTip(_TIP)
         self.plot.clicked.connect(self.model.pick_at)
-        self.plot.dragged.connect(partial(self.model.pick_at, moving=True))
-        self.plot.released.connect(self.model.pick_at)
+        self.plot.dragged.connect(self._drag)
+        self.plot.released.connect(self._release)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._settle)
         self.plot.lassoed.connect(self._lasso)
         self.plot.path_drawn.connect(lambda points: self.path_drawn.emit(self.model.axes, points))
         self.tools = MapTools(self.plot, colors)

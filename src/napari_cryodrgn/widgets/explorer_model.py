@@ -344,9 +344,10 @@ class ExplorerModel:
         if particle is None:
             particle = int(np.argmin(np.square(space.mu - z).sum(1)))
         self.pick = self._pick(np.asarray(z, np.float32), particle, space)
-        self.picked.emit(self.pick)
+        # Decoded first: what comes at once is then drawn together with the mark on the map.
         if self.run is not None and self.run.can_decode:
             (self.decode.look if moving else self.decode.settle)(self.pick.z)
+        self.picked.emit(self.pick)
 
     def _pick(self, z: Array, particle: int, space: LatentSpace) -> Pick:
         distance = float(np.linalg.norm(z - space.mu[particle]))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ParticleFileError
 from .import_model import low_passes, random_rows
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class ImageReader:
     """
 
     def __init__(self, read: Callable[[Path], ParticleSet] | None = None) -> None:
-        self._read = read or _read
+        self._read = read
         self._opened: tuple[Run, ParticleSet] | None = None
 
     def images(
@@ -65,7 +64,7 @@ class ImageReader:
 
         Raises
         ------
-        ParticleFileError
+        CryodrgnError
             If the particles or their images cannot be read.
         """
         from .particle_preview import load_preview
@@ -85,7 +84,10 @@ class ImageReader:
 
     def _particles(self, run: Run) -> ParticleSet:
         if self._opened is None or self._opened[0] is not run:
-            self._opened = run, _open(run, self._read)
+            from ..analysis import open_particles
+            from ..particles import read
+
+            self._opened = run, open_particles(run, self._read or read)
         return self._opened[1]
 
 
@@ -119,24 +121,5 @@ def choose_rows(
     return rows, f"the {count} particles nearest to the picked point"
 
 
-def _open(run: Run, read: Callable[[Path], ParticleSet]) -> ParticleSet:
-    if run.particles_path is None:
-        raise ParticleFileError(run.folder, "The run does not say which particles it used.")
-    particles = read(run.particles_path)
-    chosen = particles if run.indices is None else particles.select(run.indices)
-    if len(chosen) != run.n_particles:
-        raise ParticleFileError(
-            run.particles_path,
-            f"It has {len(chosen):,} particles now, but the run used {run.n_particles:,}.",
-        )
-    return chosen
-
-
 def _is_dark(run: Run, particles: ParticleSet) -> bool:
     return bool(run.settings.get("invert_contrast", particles.dark))
-
-
-def _read(path: Path) -> Any:
-    from ..particles import read
-
-    return read(path)

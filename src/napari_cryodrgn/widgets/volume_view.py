@@ -211,7 +211,9 @@ class VolumeView:
             layer = self._add(answer, old)
         # One thing at a time, with the window's own events in between.
         if first or question.front:
-            layer.visible = True
+            # napari refreshes also a layer that is visible already.
+            if not layer.visible:
+                layer.visible = True
             self._deliver(partial(self._hide_others, layer))
         if first:
             self._deliver(self._turn_to_3d)
@@ -236,13 +238,18 @@ class VolumeView:
 
     def _update(self, layer: Any, answer: Answer, new_source: bool) -> None:
         if answer.surface is not None:
-            layer.data = answer.surface
+            if new_source:
+                _rescale(layer, answer.question.size)
+            vertices, faces, values = answer.surface
+            # Another scale of the layer would take napari as long as all the rest.
+            layer.data = vertices * (answer.question.size / layer.scale[0]), faces, values
         elif layer.data.shape == answer.volume.shape:
             layer.data[...] = answer.volume
             layer.refresh(extent=False, thumbnail=False, highlight=False)
         else:
             layer.data = answer.volume
-        _rescale(layer, answer.question.size)
+        if answer.surface is None:
+            _rescale(layer, answer.question.size)
         # A name that the user gave stays while the same is shown.
         if new_source or answer.question.name != self._named:
             layer.name = self._named = answer.question.name
@@ -277,7 +284,8 @@ class VolumeView:
     def _hide_others(self, shown: Layer) -> None:
         """Take flat particle images and other volumes out of the way."""
         for layer in self._viewer.layers:
-            if layer is not shown and not _IN_THE_WAY.isdisjoint(layer.metadata):
+            in_the_way = not _IN_THE_WAY.isdisjoint(layer.metadata)
+            if layer is not shown and in_the_way and layer.visible:
                 layer.visible = False
 
     def _frame(self, answer: Answer) -> None:

@@ -53,7 +53,7 @@ def test_a_slice_with_ctf_and_shift_explains_the_image(star):
     expected = ctf * slices * shift_phases(k, BOX, shifts).conj()
     a, b = found[:, :low], expected[:, :low]
     correlation = (a * b.conj()).real.sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    assert float(correlation.min()) > 0.95
+    assert float(correlation.min()) > 0.85
     torch.testing.assert_close(found[:, 0].abs(), torch.zeros(3), atol=1e-2, rtol=0)
 
 

@@ -273,10 +273,11 @@ def test_a_point_off_the_data_is_called_a_guess(make, qtbot, fake_run):
     dock = make(fake_run(HERE))
 
     dock.model.pick_z(np.array([1.0, 0.0], np.float32))
+    qtbot.waitUntil(lambda: "Nearest" in dock.pick_text.text(), timeout=5_000)
     assert "guess" not in dock.pick_text.text()
     dock.model.pick_z(np.array([40.0, 0.0], np.float32))
+    qtbot.waitUntil(lambda: "guess" in dock.pick_text.text(), timeout=5_000)
 
-    assert "guess" in dock.pick_text.text()
 
 
 def test_colours_are_offered_and_their_range_fades(make, qtbot, fake_run):

@@ -31,7 +31,7 @@ from .explorer_tabs import ExplorerTabs
 from .explorer_words import HINT, about, about_pick, why_no_map
 from .latent_plot import LatentPlot
 from .opengl import is_software
-from .qt_tools import Dock, GuiThread, ShowAs, colors, note
+from .qt_tools import Dock, GuiThread, ShowAs, Soon, colors, note
 from .volume_view import Mode, VolumeView
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class ExplorerDock(Dock):
         self.timer.setInterval(_FOLLOW_MS)
         self.timer.timeout.connect(self.model.follow)
         self.model.run_changed.connect(self._on_run)
+        self._telling = Soon(self, self._tell_pick)
         self.model.picked.connect(self._on_pick)
         self.model.decode.decoded.connect(self._on_decoded)
         self.model.busy_changed.connect(self._on_busy)
@@ -130,7 +131,7 @@ class ExplorerDock(Dock):
         if self.model.pick is None:
             self.pick_text.clear()
         else:
-            self._on_pick(self.model.pick)
+            self._tell_pick()
         if run is None or space is None:
             self.hint.setText(HINT if run is None else why_no_map(run))
             self.show_button.setVisible(run is not None)
@@ -138,8 +139,12 @@ class ExplorerDock(Dock):
         self.map.show_run()
         self._on_busy()
 
-    def _on_pick(self, pick: Pick) -> None:
-        self.pick_text.setText(about_pick(pick, colors(self._viewer.theme)))
+    def _on_pick(self, _: Pick) -> None:
+        self._telling.start()
+
+    def _tell_pick(self) -> None:
+        if self.model.pick is not None:
+            self.pick_text.setText(about_pick(self.model.pick, colors(self._viewer.theme)))
 
     def _on_decoded(self, decoded: Decoded) -> None:
         self.volume.show(

@@ -18,7 +18,7 @@ from .form_parts import combo_box, small_button
 from .job_bar import JobBar
 from .latent_plot import LatentPlot
 from .map_tools import MapTools
-from .qt_tools import Colors
+from .qt_tools import Colors, Soon
 
 if TYPE_CHECKING:
     from ..analysis import Run
@@ -65,6 +65,7 @@ class ExplorerMap(QWidget):
         model.clusters_changed.connect(self._on_clusters)
         model.selection_changed.connect(self._select)
         model.path_changed.connect(self._show_path)
+        self._marking = Soon(self, self._mark)
         model.picked.connect(self._on_pick)
 
     def close_map(self) -> None:
@@ -236,7 +237,7 @@ class ExplorerMap(QWidget):
             self.plot.set_path(np.array([space.project(self.model.axes, z) for z in path]))
 
     def _on_pick(self, _: Pick) -> None:
-        self._mark()
+        self._marking.start()
 
     def _mark(self) -> None:
         pick, space = self.model.pick, self.model.space

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QComboBox,
@@ -25,6 +25,9 @@ from qtpy.QtWidgets import (
 
 if TYPE_CHECKING:
     from .volume_view import Mode
+
+# As long as a small volume takes to reach its layer.
+_SOON_MS = 15
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,20 @@ class Dock(QWidget):
 
     def shut_down(self) -> None:
         """Do what is left to do when the dock closes."""
+
+
+class Soon(QTimer):
+    """Calls a function once, a moment after it was last asked to.
+
+    For what goes with a new volume but is quicker: every change is drawn with the whole window, so
+    that one just before the volume would make it late.
+    """
+
+    def __init__(self, parent: QObject, call: Callable[[], None]) -> None:
+        super().__init__(parent)
+        self.setSingleShot(True)
+        self.setInterval(_SOON_MS)
+        self.timeout.connect(call)
 
 
 class ShowsVolumes(Protocol):

@@ -32,10 +32,12 @@ def mesh(volume: Floats, level: float) -> Mesh:
     if min(small.shape) < 2 or not level < small.max():
         centre = np.array([np.array(volume.shape) / 2], np.float32)
         return centre, np.zeros((1, 3), np.int32), np.ones(1, np.float32)
+    # Most of a box is empty, which would take as long as the molecule.
+    first, inner = _inside(small, level)
     # A border of low density: a molecule that touches the box has no holes there.
-    padded = np.pad(small, 1, constant_values=min(float(small.min()), level - 1e-6))
+    padded = np.pad(inner, 1, constant_values=min(float(small.min()), level - 1e-6))
     vertices, faces, _, _ = marching_cubes(padded, level)
-    vertices = (vertices - 1) * step + (step - 1) / 2
+    vertices = (vertices - 1 + first) * step + (step - 1) / 2
     return vertices.astype(np.float32), faces.astype(np.int32), np.ones(len(vertices), np.float32)
 
 
@@ -51,6 +53,16 @@ def stacked(meshes: Sequence[Mesh]) -> Mesh:
         np.concatenate(faces).astype(np.int32),
         np.concatenate([values for _, _, values in meshes]),
     )
+
+
+def _inside(volume: Floats, level: float) -> tuple[NDArray[np.intp], Floats]:
+    """The part of a volume that reaches a level, a voxel more on each side, and where it begins."""
+    high = volume >= level
+    axes = [(1, 2), (0, 2), (0, 1)]
+    places = [np.flatnonzero(high.any(axis)) for axis in axes]
+    first = np.array([max(int(at[0]) - 1, 0) for at in places])
+    part = tuple(slice(f, int(at[-1]) + 2) for f, at in zip(first, places, strict=True))
+    return first, volume[part]
 
 
 def _average(volume: Floats, step: int) -> Floats:

@@ -430,6 +430,20 @@ def test_the_panel_is_narrow(show, qtbot, small):
             assert shown.panel.minimumSizeHint().width() <= 316
 
 
+def test_the_box_chosen_is_that_run_s(show, small):
+    shown = show(Run())
+    box = shown.panel.box
+    assert box.currentData() == 64
+    box.setCurrentIndex(box.findData(32))
+    shown.panel.steps.setValue(7)
+    assert box.currentData() == 32
+
+    other = Run()
+    other.folder = HERE / "other"
+    shown.explorer.open(other)
+    assert box.currentData() == 64
+
+
 def test_the_path_is_on_the_map_while_the_panel_is_seen(show, small):
     shown = show(small)
     assert len(shown.explorer.paths[-1]) == 20

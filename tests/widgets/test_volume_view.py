@@ -248,6 +248,20 @@ def test_a_walk_of_surfaces_has_a_slider(make, qtbot):
     np.testing.assert_allclose(np.linalg.norm(layer._view_vertices - 12, axis=1), 6, atol=0.1)
 
 
+def test_a_walk_leaves_the_camera_where_the_volume_was_looked_at(make, qtbot):
+    view = make("surface")
+    view.show(ball(5), 3.0, "a", "run", contour=1.0)
+    shown(qtbot, view)
+    camera = view._viewer.scene.camera
+    camera.angles, camera.zoom, camera.center = (10, 20, 30), 1.5, (30, 31, 32)
+
+    view.show_walk(np.stack([ball(4), ball(6)]), 3.0, "walk", 1.0, "run")
+    qtbot.waitUntil(lambda: len(view._viewer.layers) == 2, timeout=10_000)
+    qtbot.wait(20)
+
+    assert (camera.angles, camera.zoom, camera.center) == ((10, 20, 30), 1.5, (30, 31, 32))
+
+
 @pytest.mark.parametrize(
     ("renderer", "software"),
     [("llvmpipe (LLVM 15.0.6, 256 bits)", True), ("NVIDIA GeForce RTX 4090", False)],

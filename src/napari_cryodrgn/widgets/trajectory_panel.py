@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
@@ -50,6 +51,7 @@ class TrajectoryPanel(QWidget):
         self, explorer: Explorer, viewer: ViewerModel, volume: VolumeView, deliver: Deliver
     ) -> None:
         super().__init__()
+        self._boxes_of: Path | None = None
         self.model = model = TrajectoryModel(explorer, deliver)
         self.view = view = TrajectoryView(viewer, volume, deliver)
         self._volume = volume
@@ -152,10 +154,13 @@ class TrajectoryPanel(QWidget):
         self.job.button.setEnabled(model.path is not None and can_decode and not self.job.running)
 
     def _fill_boxes(self) -> None:
-        boxes = self.model.boxes()
-        if self._items(self.box) == boxes:
+        boxes, run = self.model.boxes(), self.model.explorer.run
+        folder = None if run is None else run.folder
+        # What was chosen for one run says nothing about another.
+        chosen = self.box.currentData() if folder == self._boxes_of else None
+        if chosen is not None and self._items(self.box) == boxes:
             return
-        chosen = self.box.currentData()
+        self._boxes_of = folder
         self.box.clear()
         for box in boxes:
             self.box.addItem(f"{box} px", box)

@@ -154,10 +154,15 @@ class VolumeView:
                 data, options, _ = surface_layer(surface, pixel_size, name, layers)
             else:
                 data, options, _ = volume_layer(volumes, pixel_size, name, layers, contour)
+            camera = self._viewer.scene.camera
+            view = camera.center, camera.zoom, camera.angles
+            framed = self.layer is not None and self._viewer.dims.ndisplay == 3
             add = self._viewer.add_surface if mode == "surface" else self._viewer.add_image
             added = add(data, **options, metadata={"walk": tag})
             self._hide_others(getattr(added, "__wrapped__", added))
             self._viewer.dims.ndisplay = 3
+            if framed:  # the same molecule stays where it was: napari shows all of a box anew
+                camera.center, camera.zoom, camera.angles = view
 
         self._background.ask("walk", job, done, _tell)
 

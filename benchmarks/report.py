@@ -12,9 +12,8 @@ _MOVING = ("swing64", "adk64", "two_states", "two_motions")
 _HEAD = """# Results
 
 Written by `make bench`. Every figure is of the run described, ours and cryodrgn 4.3.1 on the same
-images in the same run; sets are simulated from seeds that were not used to choose a setting, but
-for seeds 1000 and 1001 of ribo64 and swing64 (`benchmarks/sets.py`). Times
-are wall-clock seconds from the images on disk to the finished run
+images in the same run; sets are simulated from seeds that were not used to choose a setting
+(`benchmarks/sets.py`). Times are wall-clock seconds from the images on disk to the finished run
 folder. "Within t" is the rotation error after one alignment for each group of particles of similar
 conformation: where a domain moves, the frame that images are aligned to turns with it.
 """

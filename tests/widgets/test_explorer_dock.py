@@ -279,7 +279,6 @@ def test_a_point_off_the_data_is_called_a_guess(make, qtbot, fake_run):
     qtbot.waitUntil(lambda: "guess" in dock.pick_text.text(), timeout=5_000)
 
 
-
 def test_colours_are_offered_and_their_range_fades(make, qtbot, fake_run):
     run = fake_run(HERE)
     run.latents.logvar = np.log(np.square(np.linspace(0.1, 0.5, 800).reshape(400, 2)))

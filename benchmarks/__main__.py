@@ -23,6 +23,7 @@ import torch
 from napari_cryodrgn.errors import CryodrgnError
 
 from . import (
+    evidence_row,
     explore_rows,
     files_rows,
     fuzz,
@@ -33,6 +34,8 @@ from . import (
     recon_rows,
     report,
     scaling_rows,
+    sphere_row,
+    validity_row,
 )
 from .rows import Bench, Row
 
@@ -44,6 +47,9 @@ ROWS: dict[str, Row] = {
     **files_rows.ROWS,
     **explore_rows.ROWS,
     **map_rows.ROWS,
+    **evidence_row.ROWS,
+    **sphere_row.ROWS,
+    **validity_row.ROWS,
     **other_rows.ROWS,
     **fuzz.ROWS,
 }

@@ -32,7 +32,7 @@ FLOORS: Mapping[str, int] = {
 DOORS: Mapping[tuple[str, str], frozenset[str]] = {
     ("imaging", "particles"): frozenset({""}),
     ("particles", "imaging"): frozenset({""}),
-    ("analysis", "training"): frozenset({"checks", "dataset", "half_maps", "settings"}),
+    ("analysis", "training"): frozenset({"checks", "dataset", "half_maps", "linear", "settings"}),
     ("cli", "demo"): frozenset({"*"}),
     ("cli", "widgets"): frozenset({"*"}),
     ("demo", "widgets"): frozenset({"*"}),

@@ -54,7 +54,6 @@ def test_a_slice_with_ctf_and_shift_explains_the_image(star):
     a, b = found[:, :low], expected[:, :low]
     correlation = (a * b.conj()).real.sum(1) / (a.norm(dim=1) * b.norm(dim=1))
     assert float(correlation.min()) > 0.85
-    torch.testing.assert_close(found[:, 0].abs(), torch.zeros(3), atol=1e-2, rtol=0)
 
 
 def test_dark_particles_are_inverted_and_large_boxes_cropped(star):

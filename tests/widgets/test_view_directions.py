@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import healpix
 import numpy as np
 import pytest
 
 from napari_cryodrgn.particles import rotations_from_euler
 from napari_cryodrgn.widgets.view_directions import (
+    angle_between,
+    circle_on_map,
+    count_image,
     direction_map,
     from_map,
     nearest_direction,
@@ -72,3 +76,31 @@ def test_nearest_direction():
     axes = even(500)
 
     assert nearest_direction(axes, axes[77] + 0.001) == 77
+
+
+def test_counts_lie_on_the_map_where_the_directions_do():
+    n_side = 4
+    counts = np.arange(12 * n_side**2)
+    image = count_image(counts)
+    x, y, z = healpix.pix2vec(n_side, counts)
+
+    places = on_map(np.stack([x, y, z], 1))
+
+    column = ((places[:, 0] + 2) / 4 * image.shape[1]).astype(int)
+    row = ((places[:, 1] + 1) / 2 * image.shape[0]).astype(int)
+    # On the longitude of 180 degrees a pixel has two places.
+    inner = np.abs(np.arctan2(y, x)) < 3.1
+    np.testing.assert_array_equal(image[row, column][inner], counts[inner])
+    assert np.isnan(image[0, 0])
+
+
+def test_a_circle_keeps_its_angle():
+    axis = np.float32([-0.9, 0.1, 0.3]) / np.linalg.norm([-0.9, 0.1, 0.3])
+
+    line = circle_on_map(axis, 20).astype(float)
+
+    on = [from_map(x * 0.9999, y * 0.9999) for x, y in line if np.isfinite(x)]
+    np.testing.assert_allclose([angle_between(axis, one) for one in on], 20, atol=0.3)
+    # About the longitude of 180 degrees it leaves the map and comes back.
+    assert np.isnan(line).any()
+    assert not np.isnan(circle_on_map(-axis, 20)).any()

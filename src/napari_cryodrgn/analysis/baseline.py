@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import TrainingError
@@ -25,14 +27,16 @@ class Baseline:
     """A reconstruction with what its halves agree on.
 
     ``volume`` (z, y, x) is Wiener-filtered by the FSC; ``halves`` (2, z, y, x) are back-projections
-    of every other particle, not filtered, in the same units; ``fsc`` (D // 2,) their Fourier
-    shell correlation. ``pixel_size`` is in Å.
+    of the half sets that the particles are ``given`` in, else of every other particle, not
+    filtered, in the same units; ``fsc`` (D // 2,) their Fourier shell correlation. ``pixel_size``
+    is in Å.
     """
 
     volume: Float[Tensor, "z y x"]
     halves: Float[Tensor, "2 z y x"]
     fsc: Float[Tensor, " shells"]
     pixel_size: float
+    given: bool
 
     def resolution(self, threshold: float = 0.143) -> float:
         """Resolution in Å where the FSC falls below ``threshold``."""
@@ -89,9 +93,18 @@ def back_project(
     assert data is not None
     rotations = torch.from_numpy(particles.rotations).to(data.device)
     shifts = torch.from_numpy(particles.shifts).to(data.device) * (data.box / particles.box)
-    for progress in reconstruct_halves(data, rotations, shifts, data.lattice.limit):
+    limit = data.lattice.limit
+    halves = given_halves(particles.half_sets)
+    for progress in reconstruct_halves(data, rotations, shifts, limit, halves=halves):
         if not isinstance(progress, Reconstruction):
             yield _READING + (1 - _READING) * progress
             continue
-        volume, halves = progress.volume / data.scale, progress.halves / data.scale
-        yield Baseline(volume, halves, progress.fsc, data.pixel_size)
+        volume, pair = progress.volume / data.scale, progress.halves / data.scale
+        yield Baseline(volume, pair, progress.fsc, data.pixel_size, halves is not None)
+
+
+def given_halves(half_sets: NDArray[np.int8] | None) -> Int[Tensor, " n"] | None:
+    """The half, 0 or 1, of each particle of half sets 1 and 2; None if they are not two."""
+    if half_sets is None or set(np.unique(half_sets).tolist()) != {1, 2}:
+        return None
+    return torch.from_numpy(half_sets.astype(np.int64) - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32
@@ -21,6 +21,9 @@ from .kept import damaged, load_arrays, save_arrays
 from .latent import pca
 from .latent_array import checked, sampled
 from .run_files import Array, Products
+
+if TYPE_CHECKING:
+    from .run import Run
 
 Method = Literal["k-means", "gaussian mixture"]
 
@@ -127,6 +130,20 @@ def from_products(products: Products, mu: Float32[Array, "n zdim"]) -> Clusters 
         sums = [np.bincount(labels, column, k) for column in mu.T]
         centres = (np.stack(sums, axis=1) / counts[:, None]).astype(np.float32)
     return _named(labels.astype(np.int32), centres, mu, products.centre_particles)
+
+
+def kept_clusters(run: Run, mu: Float32[Array, "n zdim"]) -> Clusters | None:
+    """Clusters of the latents ``mu`` kept with a run, by us or else by cryoDRGN's analysis.
+
+    Raises
+    ------
+    RunFolderError
+        As `load_clusters` and `from_products`.
+    """
+    clusters = load_clusters(run.folder, mu)
+    if clusters is None and (products := run.products()) is not None:
+        clusters = from_products(products, mu)
+    return clusters
 
 
 def save_clusters(folder: Path, clusters: Clusters, mu: Float32[Array, "n zdim"]) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Complex, Float, Float32
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ..errors import CryodrgnError, RunFolderError
+from ..imaging import Lattice
 from ..model import Decoder
 from ..particles import Volume, read_volume
 from .cryodrgn_run import CryodrgnFiles, is_cryodrgn
@@ -122,16 +124,57 @@ class Run:
         CryodrgnError
             If ``stop`` said so.
         """
+        latent, decoder = self._latent(z), self._load()
+        return (decoder.decode(latent, limit, box, stop) / self._scale).numpy()
+
+    def slice(
+        self,
+        z: ArrayLike,
+        rotation: Float[Tensor, "3 3"],
+        lattice: Lattice,
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> Complex[Tensor, " pixels"]:
+        """Pixels of a projection of the volume at a latent; safe in any thread.
+
+        What a slice through the transform of `decode`'s volume is, but far sooner: the decoder is
+        asked for the slice alone where it can be.
+
+        Parameters
+        ----------
+        z
+            (zdim,) numbers.
+        rotation
+            From object to image.
+        lattice
+            Pixels of an image of the run's box.
+        stop
+            As in `decode`.
+
+        Raises
+        ------
+        RunFolderError
+            As `decode`.
+        CryodrgnError
+            If ``stop`` said so.
+        """
+        latent, decoder = self._latent(z), self._load()
+        return decoder.slice(latent, rotation, lattice, stop) / self._scale
+
+    def _latent(self, z: ArrayLike) -> Float[Tensor, " zdim"]:
         latent = torch.from_numpy(np.atleast_1d(np.asarray(z, np.float32)))
         if latent.shape != (self.zdim,) or not bool(latent.isfinite().all()):
             raise RunFolderError(
                 self.folder,
                 f"z: expected {self.zdim} finite numbers, got {np.asarray(z).tolist()}.",
             )
+        return latent
+
+    def _load(self) -> Decoder:
         with self._lock:
             if self._decoder is None:
                 self._decoder = self._load_decoder()
-        return (self._decoder.decode(latent, limit, box, stop) / self._scale).numpy()
+            return self._decoder
 
     def _load_decoder(self) -> Decoder:
         path = self._files.weights

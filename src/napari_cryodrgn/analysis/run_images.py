@@ -47,7 +47,7 @@ class RunImages:
     """Images of a run's particles in Fourier space, read when asked for.
 
     ``particles`` are as `open_particles` gives them, ``lattice`` holds the frequencies of the run's
-    box up to Nyquist. To be used in one thread at a time.
+    box up to Nyquist, ``ctf_parameters`` are of all particles, None if unknown. Safe in any thread.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class RunImages:
         self.lattice = Lattice.create(run.box)
         dark = run.settings.get("invert_contrast", self.particles.dark)
         self._sign = -1.0 if dark else 1.0
-        parameters = given_ctf(run) or self.particles.ctf
+        parameters = self.ctf_parameters = given_ctf(run) or self.particles.ctf
         size = run.pixel_size or 1.0
         self._ctf = None if parameters is None else CTF(parameters, self.lattice.k, run.box, size)
 

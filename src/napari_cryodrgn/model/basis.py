@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
+from ..imaging import Lattice, slice_points
 from .interface import Decoder
 from .points import Stop, fourier_crop
+from .slices import VolumeSlices
+
+# Bytes that transforms for slices may take: enough for 9 volumes of a box of 128.
+_KEPT = 2**29
 
 
 class BasisDecoder(Decoder):
@@ -112,6 +117,25 @@ class BasisDecoder(Decoder):
         spectrum = torch.fft.rfftn(volume) * inside
         low: Tensor = torch.fft.irfftn(spectrum, s=(d, d, d))
         return low
+
+    @torch.no_grad()
+    def slice(
+        self,
+        z: Float[Tensor, " zdim"],
+        rotation: Float[Tensor, "3 3"],
+        lattice: Lattice,
+        stop: Stop | None = None,
+    ) -> Complex[Tensor, " pixels"]:
+        """Central slice of the volume at ``z``: a weighted sum of slices, unless that is too large.
+
+        See `Decoder.slice` for the parameters.
+        """
+        if VolumeSlices.memory(self.box, len(self.volumes)) > _KEPT:
+            return super().slice(z, rotation, lattice, stop)
+        slices = self._keep("slices", lambda: VolumeSlices(self.volumes))
+        weights = self.coefficients(z.to(self.nodes))
+        found: Tensor = weights.to(torch.complex64) @ slices(slice_points(rotation, lattice.k))
+        return found
 
 
 def kernel_functions(

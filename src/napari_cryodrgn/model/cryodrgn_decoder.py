@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
+from ..imaging import Lattice, slice_points
 from .interface import Decoder
 from .points import Points, Stop, linear
 
@@ -123,14 +124,52 @@ class CryodrgnDecoder(Decoder):
             transform[_flat(k, d)] = real - imaginary + mean
         return _inverse_hartley(transform.reshape(d, d, d)) * (d / self.box) ** 3
 
+    @torch.no_grad()
+    def slice(
+        self,
+        z: Float[Tensor, " zdim"],
+        rotation: Float[Tensor, "3 3"],
+        lattice: Lattice,
+        stop: Stop | None = None,
+    ) -> Complex[Tensor, " pixels"]:
+        """Central slice of the volume at ``z``, the network asked at its points alone.
+
+        See `Decoder.slice` for the parameters.
+        """
+        points = slice_points(rotation, lattice.k)
+        offset = self.first.bias + self.first.weight[:, self.n_features :] @ self._encode(
+            z.to(self.first.weight)
+        )
+        if self.hartley:
+            there, mirrored = (self._at(k, offset)[:, 0] for k in (points, -points))
+            real, imaginary = (there + mirrored) / 2, (mirrored - there) / 2
+        else:
+            upper = points[:, 2] > 0
+            real, imaginary = self._at(torch.where(upper[:, None], -points, points), offset).T
+            imaginary = torch.where(upper, -imaginary, imaginary)
+        if self.radius is not None:
+            inside = lattice.radius <= self.radius
+            real, imaginary = real * inside, imaginary * inside
+        mean, deviation = self.norm
+        return torch.complex(real * deviation + mean, imaginary * deviation)
+
+    def _at(
+        self, points: Float[Tensor, "p 3"], offset: Float[Tensor, " width"]
+    ) -> Float[Tensor, "p outputs"]:
+        """The network's output at frequencies of any kind."""
+        h = self._first(points) + offset
+        for weight, bias in linear(self.others):
+            h = torch.addmm(bias, self._activate(h), weight.T)
+        return h
+
     def _encode(self, z: Float[Tensor, " zdim"]) -> Float[Tensor, " f"]:
         if self.latent_frequencies is None:
             return z
         angle = z[:, None] * self.latent_frequencies
         return torch.cat([angle.sin(), angle.cos()], 1).flatten()
 
-    def _first(self, k: Int[Tensor, "p 3"]) -> Float[Tensor, "p width"]:
-        """The first layer without latent and bias."""
+    def _first(self, k: Tensor) -> Float[Tensor, "p width"]:
+        """The first layer at frequencies (p, 3), without latent and bias."""
         features = self.encoding(k.to(self.first.weight))
         hidden: Tensor = features @ self.first.weight[:, : self.n_features].T
         return hidden

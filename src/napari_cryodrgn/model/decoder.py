@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
-from ..imaging import FourierGrid
+from ..imaging import FourierGrid, Lattice, slice_points
 from .encoding import PositionalEncoding
 from .interface import Decoder
 from .points import Points, Stop, fourier_crop, linear
+from .slices import VolumeSlices, windowed
 
 
 class CoordinateDecoder(Decoder):
@@ -137,6 +138,36 @@ class CoordinateDecoder(Decoder):
         parts = points.values(k, self._first, offset, layers, _silu, stop)
         values = torch.view_as_complex(parts) * self.scale(k.float())
         return self._to_voxels(k, values, d)
+
+    @torch.no_grad()
+    def slice(
+        self,
+        z: Float[Tensor, " zdim"],
+        rotation: Float[Tensor, "3 3"],
+        lattice: Lattice,
+        stop: Stop | None = None,
+    ) -> Complex[Tensor, " pixels"]:
+        """Central slice of the volume at ``z``, the network asked at its points alone.
+
+        The volume's soft mask, and the correction of attenuated networks, are those of the
+        projection's disc: along the view they are left out. See `Decoder.slice` for the parameters.
+        """
+        points = slice_points(rotation, lattice.k)
+        # Half of the frequencies speak for all, as in `decode`.
+        mirrored = points[:, 0] < 0
+        values = self(torch.where(mirrored[:, None], -points, points), z.to(points)[None])
+        values = torch.where(mirrored, values.conj(), values)
+        pixels = windowed(values, lattice, self._keep("disc", self._disc))
+        if self.residual:
+            slices = self._keep("slices", lambda: VolumeSlices(self.consensus[None]))
+            pixels = pixels + slices(points)[0]
+        return pixels
+
+    def _disc(self) -> Float[Tensor, "y x"]:
+        """Section through the window of the volume."""
+        grid = FourierGrid(self.box, 1.0, device=self.consensus.device)
+        window = grid.mask * grid.correction if bool(self.attenuated) else grid.mask
+        return window[self.box // 2]
 
     def _first(self, k: Int[Tensor, "p 3"]) -> Float[Tensor, "p width"]:
         """The first layer without latent and bias."""

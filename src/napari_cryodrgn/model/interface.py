@@ -7,10 +7,12 @@ from collections.abc import Callable, Hashable
 from typing import Any, Self, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from ..imaging import Lattice, slice_points
 from .points import Stop
+from .slices import VolumeSlices
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class Decoder(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._kept: dict[Hashable, Any] = {}
+        self._last: tuple[tuple[float, ...], VolumeSlices] | None = None
 
     @property
     @abstractmethod
@@ -73,6 +76,42 @@ class Decoder(nn.Module, ABC):
         """Numbers that, with ``kind`` and the weights, rebuild this decoder."""
 
     @torch.no_grad()
+    def slice(
+        self,
+        z: Float[Tensor, " zdim"],
+        rotation: Float[Tensor, "3 3"],
+        lattice: Lattice,
+        stop: Stop | None = None,
+    ) -> Complex[Tensor, " pixels"]:
+        """Central slice of the volume at ``z``: the pixels of a projection of it.
+
+        Here by way of the volume, whose transform is kept until another is wanted. Networks are
+        asked at the slice's points alone.
+
+        Parameters
+        ----------
+        z
+            One latent.
+        rotation
+            From object to image.
+        lattice
+            Pixels of the decoder's box.
+        stop
+            As in `decode`.
+
+        Raises
+        ------
+        Abandoned
+            If ``stop`` says so.
+        """
+        key = tuple(z.tolist())
+        kept = self._last
+        if kept is None or kept[0] != key or self.training:
+            volume = self.decode(z, stop=stop)
+            kept = self._last = key, VolumeSlices(volume[None])
+        return kept[1](slice_points(rotation, lattice.k))[0]
+
+    @torch.no_grad()
     def decode_all(
         self, z: Float[Tensor, "n zdim"], limit: float | None = None, box: int | None = None
     ) -> Float[Tensor, "n b b b"]:
@@ -82,6 +121,7 @@ class Decoder(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Change the mode, and drop what is kept."""
         self._kept.clear()
+        self._last = None
         return super().train(mode)
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:

@@ -54,6 +54,8 @@ class GapBound:
         Edge of the cells of each level, in radians and pixels.
     risk
         Probability of changing the winner of an image; 0 turns the bound off.
+
+    ``gaps`` (images,) are the factors that would have kept the winners measured.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class GapBound:
         lattice = sampler.lattice
         self._risk = risk
         self._needed = math.ceil(1 / risk) - 1 if risk > 0 else 0
-        self._gaps = torch.zeros(0)
+        self.gaps = torch.zeros(0)
         self._count = count = lattice.count(limit)
         k = lattice.k[:count]
         pick = torch.linspace(0, len(rotations) - 1, _SAMPLE, device=k.device).long()
@@ -93,12 +95,12 @@ class GapBound:
     @property
     def factor(self) -> float | None:
         """Units that a winner's ancestor may lie behind; None while too few images are known."""
-        n = len(self._gaps)
+        n = len(self.gaps)
         if not self._needed or n < self._needed:
             return None
         rank = math.ceil((n + 1) * (1 - self._risk))
-        return float(self._gaps.kthvalue(min(rank, n)).values)
+        return float(self.gaps.kthvalue(min(rank, n)).values)
 
     def calibrate(self, gaps: Float[Tensor, " images"]) -> None:
         """Add the factors that would have kept the winners of images searched without the bound."""
-        self._gaps = torch.cat([self._gaps, gaps.cpu()])
+        self.gaps = torch.cat([self.gaps, gaps.cpu()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -59,6 +59,50 @@ def posterior(result: SearchResult) -> Float[Tensor, "batch n"]:
     distance, and ``scores`` are its differences.
     """
     return torch.softmax(result.scores, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class TracedLevel:
+    """Candidates of one image that the cap of a level let through, best first.
+
+    They were compared up to ``limit`` (cycles per box). ``scored`` poses were compared; the first
+    ``kept`` of the m here were within the bound, and went on. ``rotations`` (m, 3, 3), ``shifts``
+    (m, 2) in pixels, ``states`` (m,), ``scores`` (m,) as of a `SearchResult`, but up to this limit.
+    """
+
+    limit: float
+    scored: int
+    kept: int
+    rotations: Float[Tensor, "m 3 3"]
+    shifts: Float[Tensor, "m 2"]
+    states: Int[Tensor, " m"]
+    scores: Float[Tensor, " m"]
+
+    def moved(self, by: Float[Tensor, " 2"]) -> TracedLevel:
+        """The same, of an image that was displaced by so many pixels."""
+        return replace(self, shifts=self.shifts + by)
+
+    @property
+    def by_cap(self) -> int:
+        """How many poses the cap dropped."""
+        return self.scored - len(self.scores)
+
+    @property
+    def by_bound(self) -> int:
+        """How many of the others the bound dropped."""
+        return len(self.scores) - self.kept
+
+
+@dataclass(frozen=True, eq=False)
+class SearchTrace:
+    """How the search of one image went.
+
+    ``levels`` from coarse to fine; ``cells`` holds the best pose of each cell that the coarse level
+    left, searched alone to the end: each of the separate poses that explain the image is there.
+    """
+
+    levels: tuple[TracedLevel, ...]
+    cells: SearchResult
 
 
 @dataclass

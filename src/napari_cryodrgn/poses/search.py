@@ -15,18 +15,27 @@ shift that every rotation of the coarse grid goes on with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from ..imaging import Lattice, shift_phases
-from .bound import EQUAL, GapBound
+from .bound import GapBound
+from .candidates import Candidates, least_gap, ranked, table_of
 from .coarse import CoarseSearch
 from .grids import so3_spacing
 from .refine import PoseRefinement
-from .results import LevelStatistics, SearchResult, SearchSettings, SearchStatistics
+from .results import (
+    LevelStatistics,
+    SearchResult,
+    SearchSettings,
+    SearchStatistics,
+    SearchTrace,
+    TracedLevel,
+)
 from .rotations import expmap
 from .sampling import SliceSampler
 
@@ -34,23 +43,10 @@ _CORNERS = torch.tensor([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-
 _QUARTERS = torch.tensor([[a, b] for a in (-1, 1) for b in (-1, 1)]).float()
 # Poses compared at the last level to learn what the bound could have dropped.
 _FINALISTS = 8
+# Candidates of a cell that is searched alone.
+_ALONE = 2
 # Points of slices at a time: what they need then stays in the cache.
 _POINTS = 1 << 16
-
-
-@dataclass
-class _Candidates:
-    """Ragged lists of candidates: ``image`` says whose, ``gap`` the largest gap of its line."""
-
-    image: Int[Tensor, " m"]
-    rotations: Float[Tensor, "m 3 3"]
-    shifts: Float[Tensor, "m 2"]
-    states: Int[Tensor, " m"]
-    scores: Float[Tensor, " m"]
-    gap: Float[Tensor, " m"]
-
-    def select(self, which: Bool[Tensor, " m"] | Int[Tensor, " n"]) -> _Candidates:
-        return _Candidates(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
 
 class PoseSearch:
@@ -64,6 +60,8 @@ class PoseSearch:
         (K, D, D, D), one per state.
     settings
         See there.
+
+    ``sampler`` gives slices of the volumes.
     """
 
     def __init__(
@@ -72,8 +70,8 @@ class PoseSearch:
         self.settings, self.lattice = settings, lattice
         device = lattice.k.device
         self._last = min(settings.last_limit, lattice.limit)
-        self._sampler = SliceSampler(lattice, volumes, self._last)
-        self._coarse = CoarseSearch(self._sampler, settings, self._limit(0))
+        self.sampler = SliceSampler(lattice, volumes, self._last)
+        self._coarse = CoarseSearch(self.sampler, settings, self._limit(0))
         levels = range(settings.levels)
         rotations, shift_step = self._coarse.rotations, self._coarse.shift_spacing
         turns = [so3_spacing(len(rotations)) / 2**level for level in levels]
@@ -84,10 +82,10 @@ class PoseSearch:
         self._steps = [step / 4 * quarters for step in steps]
         k, box = lattice.k, lattice.box
         self._step_phases = [shift_phases(k, box, step) for step in self._steps]
-        self._bound = GapBound(self._sampler, rotations, self._last, turns, steps, settings.risk)
+        self._bound = GapBound(self.sampler, rotations, self._last, turns, steps, settings.risk)
         # The outermost cells reach half a step beyond the grid.
         reach = settings.max_shift + shift_step / 2
-        self._refinement = PoseRefinement(self._sampler, self._last, settings.polish, reach)
+        self._refinement = PoseRefinement(self.sampler, self._last, settings.polish, reach)
         self._inner = settings.max_shift - shift_step / 2
         area = 1 - (self._inner / settings.max_shift) ** 2 if settings.max_shift > 0 else 0.0
         self.statistics = SearchStatistics(
@@ -103,27 +101,67 @@ class PoseSearch:
         """Poses of whitened images ``pixels`` with (whitened) ``ctf``."""
         settings = self.settings
         modulated, ctf2 = pixels * ctf, ctf.square()
-        unit, factor = self._bound.unit(ctf2), self._bound.factor
-        calibrating = settings.risk > 0 and factor is None
+        calibrating = settings.risk > 0 and self._bound.factor is None
         candidates = self._start(modulated, ctf2)
-        for level in range(settings.levels):
-            candidates = self._prune(candidates, unit[:, level], factor, level)
-            last = level + 1 == settings.levels
-            keep = settings.cap(level + 1)
-            if last:
-                # All that are as good as the winner say what the bound could have dropped.
-                keep = max(n_best, _FINALISTS if calibrating else keep)
-            candidates = self._subdivide(modulated, ctf2, candidates, level + 1, keep)
+        # All that are as good as the winner say what the bound could have dropped.
+        caps = [settings.cap(level + 1) for level in range(settings.levels)]
+        if caps:
+            caps[-1] = max(n_best, _FINALISTS if calibrating else caps[-1])
+        candidates = self._descend(modulated, ctf2, candidates, caps)
         self.statistics.images += len(pixels)
         if settings.polish:
             candidates = self._polish(pixels, ctf, candidates)
         if calibrating:
-            self._bound.calibrate(_least_gap(candidates, len(pixels)))
+            self._bound.calibrate(least_gap(candidates, len(pixels)))
             self.statistics.calibrating += len(pixels)
-        result = _ranked(candidates, len(pixels), n_best)
+        result = ranked(candidates, len(pixels), n_best)
         if settings.max_shift > 0:
             self.statistics.edge += int((result.shifts[:, 0].abs() >= self._inner).any(1).sum())
         return result
+
+    def trace(
+        self, pixels: Complex[Tensor, "one pixels"], ctf: Float[Tensor, "one pixels"]
+    ) -> SearchTrace:
+        """The search of one image, level by level, and the best pose in each cell it began with."""
+        modulated, ctf2, statistics = pixels * ctf, ctf.square(), deepcopy(self.statistics)
+        cells = self._start(modulated, ctf2)
+        levels: list[TracedLevel] = []
+        caps = [self.settings.cap(level + 1) for level in range(self.settings.levels)]
+        self._descend(modulated, ctf2, cells, caps, levels)
+        # Every cell goes down on its own: near a clear winner no place would be left for others.
+        n = len(cells.image)
+        alone = replace(cells, image=torch.arange(n, device=cells.image.device))
+        modulated, ctf2 = modulated.expand(n, -1), ctf2.expand(n, -1)
+        finalists = self._descend(modulated, ctf2, alone, [_ALONE] * (len(caps) - 1) + [1])
+        found = self._polish(pixels.expand(n, -1), ctf.expand(n, -1), finalists)
+        self.statistics = statistics
+        return SearchTrace(tuple(levels), ranked(replace(found, image=0 * found.image), 1, n))
+
+    def use_bound_of(self, other: PoseSearch) -> None:
+        """Take over the gaps that another search has measured; they are in units of their own."""
+        self._bound.calibrate(other._bound.gaps)
+
+    def _descend(
+        self,
+        modulated: Complex[Tensor, "batch pixels"],
+        ctf2: Float[Tensor, "batch pixels"],
+        candidates: Candidates,
+        caps: list[int],
+        trace: list[TracedLevel] | None = None,
+    ) -> Candidates:
+        """From the coarse level down to the last; ``caps`` of each level after it."""
+        unit, factor = self._bound.unit(ctf2), self._bound.factor
+        scored = len(self._coarse.rotations) * len(self._coarse.shifts) * self._coarse.n_groups
+        for level, keep in enumerate(caps):
+            before = candidates
+            candidates = self._prune(before, unit[:, level], factor, level)
+            if trace is not None:
+                trace.append(before.traced(self._limit(level), scored, len(candidates.image)))
+            scored = 32 * len(candidates.image)
+            candidates = self._subdivide(modulated, ctf2, candidates, level + 1, keep)
+        if trace is not None:
+            trace.append(candidates.traced(self._last, scored, len(candidates.image)))
+        return candidates
 
     def _limit(self, level: int) -> float:
         first = min(self.settings.first_limit, self._last)
@@ -131,11 +169,11 @@ class PoseSearch:
 
     def _start(
         self, modulated: Complex[Tensor, "batch pixels"], ctf2: Float[Tensor, "batch pixels"]
-    ) -> _Candidates:
+    ) -> Candidates:
         """The best rotations of the coarse grid, with the state that suits each best."""
         scores, rotations, shifts, groups = self._coarse(modulated, ctf2, self.settings.cap(0))
         image = torch.arange(len(scores), device=scores.device).repeat_interleave(scores.shape[1])
-        candidates = _Candidates(
+        candidates = Candidates(
             image,
             rotations.flatten(0, 1),
             shifts.flatten(0, 1),
@@ -152,10 +190,10 @@ class PoseSearch:
         self,
         modulated: Complex[Tensor, "batch pixels"],
         ctf2: Float[Tensor, "batch pixels"],
-        parents: _Candidates,
+        parents: Candidates,
         level: int,
         keep: int,
-    ) -> _Candidates:
+    ) -> Candidates:
         """Score the 8 x 4 children of each candidate at the level's limit; keep the best."""
         count = self.lattice.count(self._limit(level))
         rotations = self._turns[level - 1] @ parents.rotations[:, None]
@@ -164,19 +202,19 @@ class PoseSearch:
         for some in torch.arange(len(parents.image)).split(max(1, _POINTS // (8 * count))):
             part = slice(int(some[0]), int(some[-1]) + 1)
             image = parents.image[part]
-            slices = self._sampler.of_states(rotations[part], parents.states[part], count)
+            slices = self.sampler.of_states(rotations[part], parents.states[part], count)
             phases = shift_phases(self.lattice.k[:count], self.lattice.box, parents.shifts[part])
             images = (modulated[image, :count] * phases)[:, None] * step_phases
             flat = _real(slices)
             match = flat @ _real(images).transpose(1, 2)
             weight = ctf2[image, :count].repeat_interleave(2, 1)
             scores.append(match - 0.5 * (flat.square_() @ weight[..., None]))
-        table, row = _table(torch.cat(scores).flatten(1), parents.image, len(modulated))
+        table, row = table_of(torch.cat(scores).flatten(1), parents.image, len(modulated))
         top, index = table.topk(min(keep, table.shape[1]), 1)
         image, place = top.isfinite().nonzero(as_tuple=True)
         chosen = index[image, place]
         parent, child = row[image, chosen // 32], chosen % 32
-        candidates = _Candidates(
+        candidates = Candidates(
             image,
             rotations[parent, child // 4],
             parents.shifts[parent] + self._steps[level - 1][child % 4],
@@ -192,11 +230,11 @@ class PoseSearch:
         self,
         modulated: Complex[Tensor, "batch pixels"],
         ctf2: Float[Tensor, "batch pixels"],
-        candidates: _Candidates,
+        candidates: Candidates,
         level: int,
-    ) -> _Candidates:
+    ) -> Candidates:
         """The volume that suits each candidate best, with its score at the level's limit."""
-        states = self._sampler.n_states
+        states = self.sampler.n_states
         if states == 1 or (level == 0 and states == self._coarse.n_groups):
             return candidates
         count = self.lattice.count(self._limit(level))
@@ -205,7 +243,7 @@ class PoseSearch:
             part = slice(int(some[0]), int(some[-1]) + 1)
             image, shifts = candidates.image[part], candidates.shifts[part]
             phases = shift_phases(self.lattice.k[:count], self.lattice.box, shifts)
-            flat = _real(self._sampler.of_all(candidates.rotations[part], count)).transpose(0, 1)
+            flat = _real(self.sampler.of_all(candidates.rotations[part], count)).transpose(0, 1)
             match = flat @ _real(modulated[image, :count] * phases)[..., None]
             weight = ctf2[image, :count].repeat_interleave(2, 1)
             scores.append((match - 0.5 * (flat.square() @ weight[..., None]))[..., 0])
@@ -216,8 +254,8 @@ class PoseSearch:
         self,
         pixels: Complex[Tensor, "batch pixels"],
         ctf: Float[Tensor, "batch pixels"],
-        candidates: _Candidates,
-    ) -> _Candidates:
+        candidates: Candidates,
+    ) -> Candidates:
         """Move each candidate to the best pose near it, off the grid."""
         image = candidates.image
         found = self._refinement(
@@ -232,14 +270,14 @@ class PoseSearch:
 
     def _prune(
         self,
-        candidates: _Candidates,
+        candidates: Candidates,
         unit: Float[Tensor, " batch"],
         factor: float | None,
         level: int,
-    ) -> _Candidates:
+    ) -> Candidates:
         """Drop what the bound rules out, and note how far behind the others are."""
         image, statistics = candidates.image, self.statistics.levels[level]
-        table, _ = _table(candidates.scores[:, None], image, len(unit))
+        table, _ = table_of(candidates.scores[:, None], image, len(unit))
         behind = (table.amax(1)[image] - candidates.scores) / unit[image].clamp_min(1e-6)
         candidates = replace(candidates, gap=torch.maximum(candidates.gap, behind))
         if factor is None:
@@ -252,46 +290,6 @@ class PoseSearch:
         full = torch.bincount(kept.image, minlength=len(unit)) == self.settings.cap(level)
         statistics.capped += int(full.sum())
         return kept
-
-
-def _table(
-    values: Float[Tensor, "m c"], image: Int[Tensor, " m"], batch: int
-) -> tuple[Float[Tensor, "batch width"], Int[Tensor, "batch slots"]]:
-    """Ragged rows of values, one image after the other in ascending order, padded with -inf.
-
-    Also which row stands in each slot.
-    """
-    number = torch.bincount(image, minlength=batch)
-    slot = torch.arange(len(image), device=image.device) - (number.cumsum(0) - number)[image]
-    width = int(number.max())
-    table = values.new_full((batch, width, values.shape[1]), -torch.inf)
-    table[image, slot] = values
-    row = torch.zeros(batch, width, dtype=torch.long, device=image.device)
-    row[image, slot] = torch.arange(len(image), device=image.device)
-    return table.flatten(1), row
-
-
-def _ranked(candidates: _Candidates, batch: int, n_best: int) -> SearchResult:
-    """The best candidates of each image."""
-    table, row = _table(candidates.scores[:, None], candidates.image, batch)
-    top, place = table.topk(min(n_best, table.shape[1]), 1)
-    chosen = row.gather(1, place)
-    scores = top.new_full((batch, n_best), -torch.inf)
-    rotations = top.new_zeros(batch, n_best, 3, 3)
-    shifts = top.new_zeros(batch, n_best, 2)
-    states = torch.zeros(batch, n_best, dtype=torch.long, device=top.device)
-    n = top.shape[1]
-    scores[:, :n], rotations[:, :n] = 2 * top, candidates.rotations[chosen]
-    shifts[:, :n], states[:, :n] = candidates.shifts[chosen], candidates.states[chosen]
-    return SearchResult(rotations, shifts, states, scores)
-
-
-def _least_gap(candidates: _Candidates, batch: int) -> Float[Tensor, " batch"]:
-    """Smallest, over the poses as good as the winner, of the largest gap of the line."""
-    table, _ = _table(candidates.scores[:, None], candidates.image, batch)
-    equal = candidates.scores >= table.amax(1)[candidates.image] - EQUAL
-    gaps, _ = _table(-candidates.gap[equal, None], candidates.image[equal], batch)
-    return -gaps.amax(1)
 
 
 def _real(values: Complex[Tensor, "*batch p"]) -> Float[Tensor, "*batch q"]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from ..imaging import FourierGrid, crossing, friedel, fsc
@@ -23,9 +23,9 @@ _DRAWS = 4
 class Reconstruction:
     """A back-projected volume in the units of its `Dataset`.
 
-    ``volume`` (z, y, x) is Wiener-filtered by the FSC; ``halves`` are back-projections of every
-    other particle, not filtered, and ``references`` the same, filtered. ``fsc`` (D // 2,) is the
-    Fourier shell correlation of the halves, ``resolution_shell`` where it falls below 0.143.
+    ``volume`` (z, y, x) is Wiener-filtered by the FSC; ``halves`` are back-projections of the two
+    halves of the particles, not filtered, and ``references`` the same, filtered. ``fsc`` (D // 2,)
+    is the Fourier shell correlation of the halves, ``resolution_shell`` where it falls below 0.143.
     """
 
     volume: Float[Tensor, "z y x"]
@@ -54,6 +54,7 @@ def reconstruct_halves(
     shifts: Float[Tensor, "n 2"],
     limit: float,
     spread: Float[Tensor, "n 5 5"] | None = None,
+    halves: Int[Tensor, " n"] | None = None,
 ) -> Iterator[float | Reconstruction]:
     """CTF-weighted back-projection; yields the fraction done, and at last the volumes.
 
@@ -68,16 +69,20 @@ def reconstruct_halves(
     spread
         Of each pose's posterior (`poses.RefinedPoses`): every image is inserted at a few poses
         drawn from it, the expectation over poses of expectation maximisation.
+    halves
+        The half, 0 or 1, of each particle; every other one in turn if absent.
     """
     grid = FourierGrid(data.box, limit, device=data.device)
     generator = torch.Generator().manual_seed(0)
     draws = 1 if spread is None else _DRAWS
     numerators, weights = [], []
     done = 0
+    if halves is None:
+        halves = torch.arange(len(data)) % 2
     for half in (0, 1):
         numerator = torch.zeros((grid.n,) * 3, dtype=torch.complex64, device=data.device)
         weight = torch.zeros((grid.n,) * 3, device=data.device)
-        for index in torch.arange(half, len(data), 2).split(_STEP):
+        for index in (halves == half).nonzero()[:, 0].split(_STEP):
             for _ in range(draws):
                 poses = rotations, shifts
                 if spread is not None:

@@ -231,13 +231,9 @@ def _find(mu: Array, k: int, method: Method) -> Clusters:
 
 
 def _load(run: Run, mu: Array) -> Clusters | None:
-    """Clusters kept with a run, by us or else by cryoDRGN's analysis."""
-    from ..analysis.clusters import from_products, load_clusters
+    from ..analysis.clusters import kept_clusters
 
-    clusters = load_clusters(run.folder, mu)
-    if clusters is None and (products := run.products()) is not None:
-        clusters = from_products(products, mu)
-    return clusters
+    return kept_clusters(run, mu)
 
 
 def _save(run: Run, clusters: Clusters, mu: Array) -> None:

@@ -252,14 +252,10 @@ def _latents(run: Run) -> Array:
 
 
 def _clusters(run: Run, mu: Array, k: int | None) -> tuple[Clusters, bool]:
-    from ..analysis.clusters import find_clusters, from_products, load_clusters
+    from ..analysis.clusters import find_clusters, kept_clusters
 
-    if k is None:
-        kept = load_clusters(run.folder, mu)
-        if kept is None and (products := run.products()) is not None:
-            kept = from_products(products, mu)
-        if kept is not None:
-            return kept, True
+    if k is None and (kept := kept_clusters(run, mu)) is not None:
+        return kept, True
     return find_clusters(mu, min(k or USUAL, len(mu))), False
 
 

@@ -1,28 +1,63 @@
-"""Viewing directions on a Mollweide map that answers clicks."""
+"""Viewing directions on a Mollweide map that answers clicks, and takes circles."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtWidgets import QSizePolicy
 
 from .qt_tools import Colors, disable_menu
-from .view_directions import DirectionMap, from_map, on_map
+from .view_directions import DirectionMap, angle_between, circle_on_map, from_map, on_map
 
 _FEW = 500
+# Of a circle drawn with the mouse.
+_LEAST_DEGREES = 1.0
+#: Colours of densities and counts, from none to most (256, 4).
+TABLE = pg.colormap.get("viridis").getLookupTable(nPts=256, alpha=True)
+
+
+class _Circles(pg.ViewBox):
+    """Gives where a drag of the left button began and is now, in the view, and if it is over."""
+
+    dragged = Signal(object, object, bool)
+
+    def __init__(self) -> None:
+        super().__init__(enableMenu=False)
+
+    def mouseDragEvent(self, event: object, axis: int | None = None) -> None:  # noqa: N802
+        """Hand a drag of the left button on."""
+        if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
+            event.ignore()  # type: ignore[attr-defined]
+            return
+        event.accept()  # type: ignore[attr-defined]
+        start = self.mapToView(event.buttonDownPos())  # type: ignore[attr-defined]
+        now = self.mapToView(event.pos())  # type: ignore[attr-defined]
+        self.dragged.emit(start, now, event.isFinish())  # type: ignore[attr-defined]
 
 
 class DirectionPlot(pg.PlotWidget):
     """Where particles are seen from, as a density, with few of them also as points.
 
     A click gives the direction (3,) under the mouse.
+
+    Parameters
+    ----------
+    colors
+        Of the theme.
+    circles
+        Whether a drag draws a circle about the direction where it began; when it ends, that
+        direction and the radius in degrees are given.
     """
 
     clicked = Signal(object)
+    circled = Signal(object, float)
 
-    def __init__(self, colors: Colors) -> None:
-        super().__init__()
+    def __init__(self, colors: Colors, *, circles: bool = False) -> None:
+        box = _Circles() if circles else None
+        super().__init__(viewBox=box)
+        if box is not None:
+            box.dragged.connect(self._on_drag)
         plot = self.getPlotItem()
         disable_menu(plot, self)
         plot.hideButtons()
@@ -41,7 +76,8 @@ class DirectionPlot(pg.PlotWidget):
         self.grid = [pg.PlotCurveItem(*line) for line in _graticule()]
         self.rim = pg.PlotCurveItem(*_rim())
         self.here = pg.ScatterPlotItem(pxMode=True, size=13, brush=(0, 0, 0, 0))
-        for item in (self.image, *self.grid, self.rim, self.points, self.here):
+        self.circle = pg.PlotCurveItem(connect="finite")
+        for item in (self.image, *self.grid, self.rim, self.points, self.circle, self.here):
             self.addItem(item, ignoreBounds=True)
         self.scene().sigMouseClicked.connect(self._on_click)
         self.setToolTip(
@@ -73,18 +109,37 @@ class DirectionPlot(pg.PlotWidget):
             line.setPen(pg.mkPen(dim, width=1))
         self.points.setBrush(pg.mkBrush(255, 255, 255, 130))
         self.here.setPen(pg.mkPen(colors.orange, width=2.5))
+        self.circle.setPen(pg.mkPen("w", width=1.5))
 
     def show_map(self, drawn: DirectionMap | None) -> None:
         """Draw a map, or none; the mark goes."""
         self.here.setVisible(False)
-        self.image.setVisible(drawn is not None)
-        self.points.setVisible(drawn is not None and drawn.n <= _FEW)
         if drawn is None:
-            return
-        table = pg.colormap.get("viridis").getLookupTable(nPts=256)
-        self.image.setImage(drawn.density, lut=table, levels=(0, drawn.peak or 1.0))
-        self.image.setRect(QRectF(-2, -1, 4, 2))
-        self.points.setData(drawn.points[:, 0], drawn.points[:, 1])
+            self.show_image(None, 0.0)
+        else:
+            self.show_image(drawn.density, drawn.peak)
+            self.show_points(drawn.points if drawn.n <= _FEW else drawn.points[:0])
+
+    def show_image(self, image: np.ndarray | None, peak: float) -> None:
+        """Draw a map (y, x) in colours from 0 to ``peak``, or none; points and circle go."""
+        self.image.setVisible(image is not None)
+        self.points.setVisible(False)
+        self.circle.setVisible(False)
+        if image is not None:
+            self.image.setImage(image, lut=TABLE, levels=(0, peak or 1.0))
+            self.image.setRect(QRectF(-2, -1, 4, 2))
+
+    def show_points(self, places: np.ndarray) -> None:
+        """Draw dots at places (n, 2) of the map."""
+        self.points.setVisible(len(places) > 0)
+        self.points.setData(places[:, 0], places[:, 1])
+
+    def show_circle(self, axis: np.ndarray | None, degrees: float = 0.0) -> None:
+        """Draw the circle of some degrees about a direction (3,), or none."""
+        self.circle.setVisible(axis is not None)
+        if axis is not None:
+            line = circle_on_map(axis, degrees)
+            self.circle.setData(line[:, 0], line[:, 1])
 
     def mark(self, axis: np.ndarray) -> None:
         """Mark a direction (3,)."""
@@ -101,6 +156,20 @@ class DirectionPlot(pg.PlotWidget):
         if direction is not None:
             event.accept()  # type: ignore[attr-defined]
             self.clicked.emit(direction)
+
+    def _on_drag(self, start: QPointF, now: QPointF, over: bool) -> None:
+        axis = from_map(start.x(), start.y())
+        if axis is None or not self.image.isVisible():
+            return
+        # Beyond the rim its nearest place stands for it.
+        beyond = max(np.hypot(now.x() / 2, now.y()) * 1.001, 1.0)
+        edge = from_map(now.x() / beyond, now.y() / beyond)
+        if edge is None:
+            return
+        degrees = max(angle_between(axis, edge), _LEAST_DEGREES)
+        self.show_circle(axis, degrees)
+        if over:
+            self.circled.emit(axis, degrees)
 
 
 def _rim() -> tuple[np.ndarray, np.ndarray]:

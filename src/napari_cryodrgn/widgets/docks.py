@@ -13,6 +13,11 @@ def show_explorer(viewer: Any, folder: Path) -> None:
     show_dock(viewer, "Latent explorer").open_folder(folder)
 
 
+def show_inspector(viewer: Any, folder: Path, particle: int) -> None:
+    """Open the Particle inspector on a particle of a run, or bring the open one there."""
+    show_dock(viewer, "Particle inspector").inspect(folder, particle)
+
+
 def show_training(viewer: Any, particles: Path) -> None:
     """Open the Train dock on a file of particles, or bring the open one there."""
     show_dock(viewer, "Train").form.add_file(particles)

@@ -25,13 +25,17 @@ from qtpy.QtWidgets import (
 
 from . import notify
 from .decode_model import Decoded
+from .docks import show_inspector
+from .explorer_link import ExplorerLink
 from .explorer_map import ExplorerMap
 from .explorer_model import ExplorerModel
 from .explorer_tabs import ExplorerTabs
 from .explorer_words import HINT, about, about_pick, why_no_map
+from .form_parts import small_button
 from .latent_plot import LatentPlot
 from .opengl import is_software
 from .qt_tools import Dock, GuiThread, ShowAs, Soon, colors, note
+from .run_link import run_link
 from .volume_view import Mode, VolumeView
 
 if TYPE_CHECKING:
@@ -84,6 +88,8 @@ class ExplorerDock(Dock):
         self.model.busy_changed.connect(self._on_busy)
         self.model.failed.connect(self._on_failed)
         napari_viewer.events.theme.connect(self._follow_theme)
+        self._link = ExplorerLink(self, self.model, run_link(napari_viewer))
+        self.on_end.append(self._link.close_link)
         self._on_run()
 
     @property
@@ -108,6 +114,11 @@ class ExplorerDock(Dock):
         if folder:
             self.open_folder(folder)
 
+    def _inspect(self) -> None:
+        run, pick = self.model.run, self.model.pick
+        if run is not None and pick is not None:
+            show_inspector(self._viewer, run.folder, pick.particle)
+
     def _choose_snap(self, on: bool) -> None:
         self.model.snap = on
 
@@ -128,6 +139,7 @@ class ExplorerDock(Dock):
         self.about.setVisible(run is not None)
         self.follow.setVisible(run is not None and not run.finished)
         self._choose_follow()
+        self.inspect_button.setEnabled(self.model.pick is not None)
         if self.model.pick is None:
             self.pick_text.clear()
         else:
@@ -141,6 +153,7 @@ class ExplorerDock(Dock):
 
     def _on_pick(self, _: Pick) -> None:
         self._telling.start()
+        self.inspect_button.setEnabled(True)
 
     def _tell_pick(self) -> None:
         if self.model.pick is not None:
@@ -244,6 +257,12 @@ class ExplorerDock(Dock):
         self.snap.setToolTip("Decode the nearest particle's own z instead of the clicked point.")
         self.snap.toggled.connect(self._choose_snap)
         row.addWidget(self.snap)
+        self.inspect_button = small_button(
+            "Inspect", "The nearest particle in the Particle inspector: image, pose, evidence."
+        )
+        self.inspect_button.setEnabled(False)
+        self.inspect_button.clicked.connect(self._inspect)
+        row.addWidget(self.inspect_button)
         layout.addLayout(row)
         self.tabs = ExplorerTabs(self.model, self.map, self._viewer, self.volume, self._gui.post)
         page = QSplitter(Qt.Orientation.Vertical)

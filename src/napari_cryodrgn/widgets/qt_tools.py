@@ -144,10 +144,10 @@ class Soon(QTimer):
     that one just before the volume would make it late.
     """
 
-    def __init__(self, parent: QObject, call: Callable[[], None]) -> None:
+    def __init__(self, parent: QObject, call: Callable[[], None], ms: int = _SOON_MS) -> None:
         super().__init__(parent)
         self.setSingleShot(True)
-        self.setInterval(_SOON_MS)
+        self.setInterval(ms)
         self.timeout.connect(call)
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import healpix
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -19,6 +21,8 @@ from scipy.ndimage import gaussian_filter
 Array = NDArray[np.float32]
 #: Cells of a map along x and y.
 CELLS = (128, 64)
+# Cells along x and y of a map of HEALPix pixels, whose edges are to be seen.
+_FINE = (512, 256)
 _ANGLES = np.linspace(-np.pi / 2, np.pi / 2, 4097)
 _SINES = (2 * _ANGLES + np.sin(2 * _ANGLES)) / np.pi
 # Directions a cell has on average for a map that is not smoothed.
@@ -64,6 +68,51 @@ def from_map(x: float, y: float) -> Array | None:
     longitude = np.pi * x / (2 * np.cos(angle))
     cosine = np.sqrt(1 - sine**2)
     return np.array([cosine * np.cos(longitude), cosine * np.sin(longitude), sine], np.float32)
+
+
+def count_image(counts: NDArray[np.intp]) -> Array:
+    """Numbers of views in 12 n_side² HEALPix pixels as a map (y, x), nan outside the ellipse."""
+    pixels = _pixels_on_map(len(counts))
+    image: Array = np.where(pixels < 0, np.float32(np.nan), counts[pixels].astype(np.float32))
+    return image
+
+
+@lru_cache(maxsize=4)
+def _pixels_on_map(n: int) -> NDArray[np.intp]:
+    """Which of ``n`` HEALPix pixels each cell of a map lies in; -1 outside."""
+    wide, high = _FINE
+    y, x = (np.arange(high) + 0.5) * 2 / high - 1, (np.arange(wide) + 0.5) * 4 / wide - 2
+    angle = np.arcsin(y)[:, None]
+    sine = (2 * angle + np.sin(2 * angle)) / np.pi
+    longitude = np.pi * x / (2 * np.cos(angle))
+    inside = (x / 2) ** 2 + y[:, None] ** 2 < 1
+    theta = np.broadcast_to(np.arccos(sine), inside.shape)
+    pixels = np.full(inside.shape, -1)
+    n_side = healpix.npix2nside(n)
+    pixels[inside] = healpix.ang2pix(n_side, theta[inside], longitude[inside] % (2 * np.pi))
+    return pixels
+
+
+def circle_on_map(axis: Array, degrees: float) -> Array:
+    """The directions at an angle to one (3,) as a line (m, 2) on the map.
+
+    It has a nan where it leaves the map on one side and comes back on the other.
+    """
+    axis = np.asarray(axis, np.float64)
+    first = np.cross(axis, np.eye(3)[np.abs(axis).argmin()])
+    first /= np.linalg.norm(first)
+    second = np.cross(axis, first)
+    turn = np.linspace(0, 2 * np.pi, 181)[:, None]
+    angle = np.deg2rad(degrees)
+    around = np.cos(turn) * first + np.sin(turn) * second
+    line = on_map(np.cos(angle) * axis + np.sin(angle) * around)
+    apart = np.flatnonzero(np.abs(np.diff(line[:, 0])) > 1)
+    return np.insert(line, apart + 1, np.nan, axis=0)
+
+
+def angle_between(a: Array, b: Array) -> float:
+    """Angle in degrees between two directions (3,)."""
+    return float(np.rad2deg(np.arccos(np.clip(np.dot(a, b), -1, 1))))
 
 
 def direction_map(axes: Array, shown: int = 500) -> DirectionMap:

@@ -1,0 +1,211 @@
+"""The Evidence tab of the Particle inspector: a particle's image against its own volume."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from . import evidence_words
+from .background import Deliver
+from .decode_bar import DecodeBar
+from .evidence_model import EvidenceModel
+from .evidence_plot import EvidenceImages, FrcPlot
+from .inspector_model import InspectorModel
+from .qt_tools import Colors, note
+
+if TYPE_CHECKING:
+    import napari
+
+    from ..analysis.evidence import MeanFrc
+
+_STEPS = 200
+
+
+class EvidencePanel(QWidget):
+    """Image, projection and residual of the inspected particle, their FRC, and its numbers.
+
+    Parameters
+    ----------
+    model
+        Of the inspector.
+    viewer
+        Not used: nothing is shown beside the panel.
+    deliver
+        Brings answers of other threads to this one, see `Background`.
+    palette
+        Colours of the theme.
+    """
+
+    def __init__(
+        self,
+        model: InspectorModel,
+        viewer: napari.Viewer | None,
+        deliver: Deliver,
+        palette: Colors,
+    ) -> None:
+        super().__init__()
+        self.inspector = model
+        self.model = EvidenceModel(model, deliver)
+        self._mean: MeanFrc | None = None
+        self._build(palette)
+        model.run_changed.connect(self._on_run)
+        model.mask_changed.connect(self._on_mask)
+        self.model.changed.connect(self._on_evidence)
+        self.model.low_pass_changed.connect(self._on_low_pass)
+        self.model.mean_changed.connect(self._draw_curves)
+        self._on_run()
+
+    def set_active(self, active: bool) -> None:
+        """Work while this tab is shown, and only then."""
+        self.model.active = active
+
+    def set_colors(self, colors: Colors) -> None:
+        """Follow the theme."""
+        self._colors = colors
+        self.images.set_colors(colors)
+        self.frc.set_colors(colors)
+        self._tell_curves()
+
+    def close_panel(self) -> None:
+        """Stop what runs in the background; touches no widget."""
+        self.job.close_job()
+        self.model.close()
+
+    # What the inspector says
+
+    def _on_run(self) -> None:
+        self._on_mask()
+        self._on_low_pass()
+        self._on_evidence()
+
+    def _on_mask(self) -> None:
+        run, mask = self.inspector.run, self.inspector.mask
+        self.job.drop()
+        self.job.button.setText(
+            "Mean FRC of all particles" if mask is None else "Mean FRC of the selection"
+        )
+        self.job.button.setEnabled(run is not None)
+
+    # What the model says
+
+    def _on_evidence(self) -> None:
+        model = self.model
+        there = model.evidence is not None
+        for widget in (self.pictures, self.numbers):
+            widget.setVisible(there)
+        if self.inspector.run is None:
+            text = "Open a run to see what its particles look like beside its volumes."
+        elif model.problem:
+            text = f"There is no evidence to show. {html.escape(model.problem)}"
+        else:
+            text = "" if there else "Reading …"
+        self.text.setText(text)
+        self.text.setVisible(bool(text))
+        self._draw()
+
+    def _on_low_pass(self) -> None:
+        finest, coarsest = self.model.low_passes()
+        low_pass = self.model.low_pass
+        with QSignalBlocker(self.low_pass):
+            # Even steps in frequency.
+            share = 0.0 if low_pass is None else (1 / finest - 1 / low_pass)
+            self.low_pass.setValue(round(_STEPS * share / (1 / finest - 1 / coarsest)))
+        none = low_pass is None
+        self.low_pass_text.setText("none" if none else f"{low_pass:.3g} {self.model.unit}")
+        self._draw()
+
+    def _draw(self) -> None:
+        evidence, low_pass = self.model.evidence, self.model.low_pass
+        if evidence is not None:
+            self.images.show_pictures(evidence.pictures(low_pass))
+            self.numbers.setText(
+                evidence_words.table(evidence, self.model.loss, low_pass, self.model.unit)
+            )
+        self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        self.frc.show_curves(self.model.curves(), self.model.mean_curves(), self.model.unit)
+        self._tell_curves()
+
+    def _tell_curves(self) -> None:
+        colors, mean = self._colors, self.model.mean
+        parts = [f"<span style='color:{colors.blue}'>━ this particle</span>"]
+        if mean is not None:
+            few = "particle" if mean.n == 1 else "particles"
+            parts.append(f"<span style='color:{colors.orange}'>━ mean of {mean.n:,} {few}</span>")
+        parts.append("╍ expected if the rest is noise")
+        parts.append(f"<span style='color:{colors.dim}'>┈ pure noise stays below</span>")
+        self.curves_text.setText(" &nbsp; ".join(parts))
+
+    # What the controls do
+
+    def _choose_low_pass(self, step: int) -> None:
+        finest, coarsest = self.model.low_passes()
+        share = step / _STEPS
+        self.model.set_low_pass(1 / ((1 - share) / finest + share / coarsest))
+
+    def _start_mean(self) -> None:
+        self._mean = None
+        self.job.run(self.model.mean_job)
+
+    def _on_results(self, results: list[float | MeanFrc]) -> None:
+        for result in results:
+            if isinstance(result, float):
+                self.job.progress(result, "Correlating …")
+            else:
+                self._mean = result
+
+    def _on_end(self, complete: bool) -> None:
+        if complete and self._mean is not None:
+            self.model.set_mean(self._mean)
+        self.job.button.setEnabled(self.inspector.run is not None)
+
+    # Building
+
+    def _build(self, colors: Colors) -> None:
+        self._colors = colors
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 6, 0, 0)
+        layout.setSpacing(4)
+        self.text = note(selectable=True)
+        layout.addWidget(self.text)
+        self.pictures = QWidget()
+        self._build_pictures(colors)
+        layout.addWidget(self.pictures)
+        self.numbers = note(selectable=True)
+        layout.addWidget(self.numbers)
+        layout.addStretch()
+
+    def _build_pictures(self, colors: Colors) -> None:
+        layout = QVBoxLayout(self.pictures)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        self.images = EvidenceImages(colors)
+        layout.addWidget(self.images)
+        row = QHBoxLayout()
+        self.low_pass = QSlider(Qt.Orientation.Horizontal)
+        self.low_pass.setRange(0, _STEPS)
+        self.low_pass.setToolTip("Resolution that is left of the pictures, finest to the left.")
+        self.low_pass.valueChanged.connect(self._choose_low_pass)
+        self.low_pass_text = QLabel()
+        self.low_pass_text.setMinimumWidth(48)
+        row.addWidget(QLabel("Low-pass"))
+        row.addWidget(self.low_pass, stretch=1)
+        row.addWidget(self.low_pass_text)
+        layout.addLayout(row)
+        self.frc = FrcPlot(colors)
+        layout.addWidget(self.frc)
+        self.curves_text = note()
+        layout.addWidget(self.curves_text)
+        self.job = DecodeBar(
+            "Mean FRC of all particles",
+            "Correlate up to 500 particles, from all over the selection or the set, with their "
+            "own projections. One particle is mostly noise; the mean is not.",
+        )
+        self.job.asked.connect(self._start_mean)
+        self.job.results.connect(self._on_results)
+        self.job.ended.connect(self._on_end)
+        layout.addWidget(self.job)

@@ -1,0 +1,308 @@
+"""The Particle inspector dock: why the program believes what it shows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from . import notify
+from .decode_model import Decoded, DecodeModel
+from .evidence_panel import EvidencePanel
+from .explorer_words import about
+from .inspector_model import InspectorModel
+from .opengl import is_software
+from .particle_bar import ParticleBar
+from .qt_tools import Colors, Dock, GuiThread, colors, note
+from .run_link import Mask, run_link
+from .search_panel import SearchPanel
+from .slice_panel import SlicePanel
+from .validity_panel import ValidityPanel
+from .views_panel import ViewsPanel
+from .volume_view import Mode, VolumeView
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from ..analysis import Run
+
+_HINT = (
+    "<p><b>No run is open.</b></p>"
+    "<p>Open the folder of a run, or a run in the <i>Latent explorer</i>: its picks and selections "
+    "are shown here.</p>"
+)
+_LEAST_HEIGHT = 520
+_LAYER = "Volume of the particle"
+
+
+class Panel(Protocol):
+    """A view in the inspector."""
+
+    def set_colors(self, colors: Colors) -> None:
+        """Follow the theme."""
+
+    def set_active(self, active: bool) -> None:
+        """Whether it is seen: it works only then."""
+
+    def close_panel(self) -> None:
+        """Stop what runs in the background; touches no widget."""
+
+
+class InspectorDock(Dock):
+    """Shows the evidence for each particle of a run, its pose, and whether the result is valid.
+
+    Parameters
+    ----------
+    napari_viewer
+        Where volumes, planes and spheres are shown.
+    open_run
+        Opens a run folder; `analysis.Run.open` if absent.
+    """
+
+    def __init__(
+        self, napari_viewer: ViewerModel, open_run: Callable[[Path], Run] | None = None
+    ) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._gui = GuiThread()
+        self.model = InspectorModel(self._gui.post, open_run)
+        self.decode = DecodeModel(self._gui.post)
+        mode: Mode = "surface" if is_software(napari_viewer) else "volume"
+        self.volume = VolumeView(napari_viewer, self._gui.post, mode)
+        self._wanted: tuple[Path, int] | None = None
+        self._build()
+        self.link = run_link(napari_viewer)
+        self.on_end.extend((self.volume.close, self.decode.close, self.model.close, self._unlink))
+        self.on_end.extend(panel.close_panel for panel in self.panels)
+        self.model.run_changed.connect(self._on_run)
+        self.model.particle_changed.connect(self._on_particle)
+        self.model.particle_changed.connect(self._pass_particle)
+        self.model.mask_changed.connect(self._pass_mask)
+        self.model.busy_changed.connect(self._on_busy)
+        self.model.failed.connect(self._on_failed)
+        self.decode.decoded.connect(self._on_decoded)
+        self.decode.failed.connect(self._on_failed)
+        self.link.run_changed.connect(self._follow_run)
+        self.link.particle_changed.connect(self._take_particle)
+        self.link.mask_changed.connect(self._take_mask)
+        napari_viewer.events.theme.connect(self._follow_theme)
+        self._on_run()
+        self._follow_run()
+
+    def inspect(self, folder: Path | str, particle: int = 0) -> None:
+        """Look at a particle of a run, which is opened if it is not open."""
+        folder = Path(folder)
+        run = self.link.run
+        if self.model.run is not None and self.model.run.folder == folder:
+            self.model.set_particle(particle)
+            return
+        self._wanted = folder, particle
+        if run is not None and run.folder == folder:
+            self.model.set_run(run)
+        else:
+            self.model.open(folder)
+
+    def shut_down(self) -> None:
+        """Take the sphere and the plane out of the viewer."""
+        self.views.sphere.remove()
+        self.slices.leave_viewer()
+
+    # Other docks
+
+    def _follow_run(self) -> None:
+        """Take over the run that is explored, if none is open or it is the same one."""
+        found, run = self.link.run, self.model.run
+        if found is None or (run is not None and run.folder != found.folder):
+            return
+        if self._wanted is None and (particle := self.link.particle_of(found.folder)) is not None:
+            self._wanted = found.folder, particle
+        if run is not found:
+            self.model.set_run(found)
+        self.model.set_mask(self.link.mask_of(found.folder))
+
+    def _take_particle(self, folder: Path, particle: int) -> None:
+        if self.model.run is not None and self.model.run.folder == folder:
+            self.model.set_particle(particle)
+
+    def _take_mask(self, folder: Path, mask: Mask | None) -> None:
+        if self.model.run is not None and self.model.run.folder == folder:
+            self.model.set_mask(mask)
+
+    def _pass_particle(self) -> None:
+        if self.model.run is not None:
+            self.link.set_particle(self.model.run.folder, self.model.particle)
+
+    def _pass_mask(self) -> None:
+        if self.model.run is not None:
+            self.link.set_mask(self.model.run.folder, self.model.mask)
+
+    def _unlink(self) -> None:
+        self.link.run_changed.disconnect(self._follow_run)
+        self.link.particle_changed.disconnect(self._take_particle)
+        self.link.mask_changed.disconnect(self._take_mask)
+
+    # What the controls do
+
+    def _browse(self) -> None:
+        run = self.model.run
+        start = str(run.folder) if run is not None else ""
+        folder = QFileDialog.getExistingDirectory(self, "Open a run folder", start)
+        if folder:
+            self.model.open(Path(folder))
+
+    def _choose_tab(self, _: object = None) -> None:
+        shown = self.tabs.currentIndex() if self.pages.currentIndex() == 1 else -1
+        for i, panel in enumerate(self.panels):
+            panel.set_active(i == shown)
+
+    # Showing
+
+    def _on_run(self) -> None:
+        run = self.model.run
+        self.folder.setText(run.folder.name if run is not None else "")
+        self.folder.setToolTip(str(run.folder) if run is not None else "")
+        self.about.setText(about(run))
+        self.about.setVisible(run is not None)
+        self.pages.setCurrentIndex(0 if run is None else 1)
+        self.decode.set_run(run)
+        wanted, self._wanted = self._wanted, None
+        if run is not None and wanted is not None and wanted[0] == run.folder:
+            self.model.set_particle(wanted[1])
+        self._on_particle()
+        self._choose_tab()
+
+    def _on_particle(self) -> None:
+        run = self.model.run
+        if run is None:
+            return
+        self.bar.show_particle(self.model.particle, run.n_particles)
+        self._show_volume()
+
+    def _show_volume(self) -> None:
+        """Decode the particle's volume, unless the explorer shows it anyway."""
+        run, z = self.model.run, self.model.z
+        explored = self.link.run is not None and run is not None
+        explored = explored and self.link.run is not None and self.link.run.folder == run.folder
+        self.show_volume.setVisible(not explored)
+        if run is None or explored or not self.show_volume.isChecked():
+            return
+        if z is None or not run.can_decode:
+            self.decode.show_structure()
+        else:
+            self.decode.settle(z)
+
+    def _on_decoded(self, decoded: Decoded) -> None:
+        self.volume.show(
+            decoded.data,
+            decoded.pixel_size,
+            _LAYER,
+            source=decoded.folder,
+            contour=decoded.contour,
+            front=True,
+            step=decoded.step,
+        )
+
+    def _on_busy(self) -> None:
+        if self.model.busy:
+            self.message.hide()
+        self.status.setText("Opening …" if self.model.busy else "")
+        self.status.setVisible(self.model.busy)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._wanted = None
+        message = html.escape(notify.error(error))
+        color = colors(self._viewer.theme).error
+        self.message.setText(f'<span style="color: {color}">{message}</span>')
+        self.message.show()
+
+    def _follow_theme(self, _: object = None) -> None:
+        palette = colors(self._viewer.theme)
+        for panel in self.panels:
+            panel.set_colors(palette)
+
+    # Building
+
+    def _build(self) -> None:
+        top = QHBoxLayout()
+        self.folder = QLabel()
+        self.folder.setStyleSheet("font-weight: bold")
+        self.folder.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.open_button = QPushButton("Open run…")
+        self.open_button.setToolTip("Open a run folder, finished or in progress.")
+        self.open_button.clicked.connect(self._browse)
+        top.addWidget(self.folder, stretch=1)
+        top.addWidget(self.open_button)
+        self.body.addLayout(top)
+        self.message = note(selectable=True)
+        self.message.hide()
+        self.body.addWidget(self.message)
+        self.status = note()
+        self.status.hide()
+        self.body.addWidget(self.status)
+        self.about = note()
+        self.body.addWidget(self.about)
+        self.pages = QStackedWidget()
+        self.pages.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Ignored)
+        self.pages.setMinimumHeight(_LEAST_HEIGHT)
+        hint = note(_HINT)
+        hint.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.pages.addWidget(hint)
+        self.pages.addWidget(self._build_inspector())
+        self.body.addWidget(self.pages, stretch=1)
+
+    def _build_inspector(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        self.bar = ParticleBar()
+        self.bar.chosen.connect(self.model.set_particle)
+        layout.addWidget(self.bar)
+        self.show_volume = QCheckBox("show its volume")
+        self.show_volume.setChecked(True)
+        self.show_volume.setToolTip("Decode the volume at the particle's latent.")
+        self.show_volume.toggled.connect(self._show_volume)
+        layout.addWidget(self.show_volume)
+        make = (self.model, self._viewer, self._gui.post, colors(self._viewer.theme))
+        self.evidence = EvidencePanel(*make)
+        self.views = ViewsPanel(*make)
+        self.search = SearchPanel(*make)
+        self.slices = SlicePanel(*make)
+        self.validity = ValidityPanel(*make)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.panels: list[Panel] = []
+        for name, panel in (
+            ("Evidence", self.evidence),
+            ("Views", self.views),
+            ("Search", self.search),
+            ("Slices", self.slices),
+            ("Validity", self.validity),
+        ):
+            scroll = QScrollArea()
+            scroll.setWidgetResizable(True)
+            scroll.setFrameShape(QFrame.Shape.NoFrame)
+            scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            scroll.setWidget(panel)
+            self.tabs.addTab(scroll, name)
+            self.panels.append(panel)
+        self.tabs.currentChanged.connect(self._choose_tab)
+        layout.addWidget(self.tabs, stretch=1)
+        return page

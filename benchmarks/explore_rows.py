@@ -148,7 +148,7 @@ ROWS = {
         "from the mouse to the volume on the screen: network of 256 x 3, box 64, software OpenGL",
         "while dragging 15 volumes a second of 32³; a picture 50 ms after a click, kept ones 30 ms",
         "-",
-        (0,),
+        (0, 1, 2),
         explore,
         lambda entries: (
             f"{span(entries, 'drag_volumes_per_s', '{:.0f}')} volumes a second of "

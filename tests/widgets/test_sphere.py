@@ -89,3 +89,24 @@ def test_a_deleted_layer_comes_back():
     sphere.show(counts(), BOX, None)
     assert len(viewer.layers) == 1
     sphere.remove()
+
+
+def test_the_camera_goes_back_for_the_sphere_and_returns():
+    viewer = ViewerModel(ndisplay=3)
+    sphere = DirectionSphere(viewer)
+    camera = viewer.scene.camera
+    camera.zoom = 100.0
+    sphere.show(np.ones(48, np.intp), 32, 2.0)
+    fitted = camera.zoom
+    assert 32 * 2.0 * fitted < min(viewer.canvas.size) < 64 * 2.0 * fitted
+    sphere.remove()
+    assert camera.zoom == 100.0
+    # What the user has done since stays.
+    sphere.show(np.ones(48, np.intp), 32, 2.0)
+    camera.zoom = 7.0
+    sphere.remove()
+    assert camera.zoom == 7.0
+    # The sphere is in view already.
+    camera.zoom = fitted / 2
+    sphere.show(np.ones(48, np.intp), 32, 2.0)
+    assert camera.zoom == fitted / 2

@@ -258,7 +258,6 @@ def test_select_within_an_angle_of_the_particle(panel, run, qtbot):
 
 def test_the_sphere_comes_and_goes(panel, run, qtbot):
     layers = panel._viewer.layers
-    panel.around.click()
     assert [layer.name for layer in layers] == [
         "Viewing directions",
         "Direction of the particle",
@@ -276,6 +275,11 @@ def test_the_sphere_comes_and_goes(panel, run, qtbot):
     assert tip[::-1] @ run.rotations[9, 2] / np.linalg.norm(tip) == pytest.approx(1, abs=1e-3)
     panel.around.click()
     assert not layers
+    panel.around.click()
+    panel.set_active(False)
+    assert not layers
+    panel.set_active(True)
+    assert len(layers) == 2
 
 
 def test_it_catches_up_when_it_is_shown(panel, run):
@@ -291,7 +295,6 @@ def test_it_catches_up_when_it_is_shown(panel, run):
 
 
 def test_without_poses(panel, run, tmp_path, fake_run, qtbot):
-    panel.around.click()
     panel.model.inspector.set_run(fake_run(tmp_path / "young", n_particles=N))
 
     assert "no poses yet" in panel.text.text()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtWidgets import QSizePolicy
 
-from .qt_tools import Colors, disable_menu
+from .qt_tools import Colors, disable_menu, follow_width
 from .view_directions import DirectionMap, angle_between, circle_on_map, from_map, on_map
 
 _FEW = 500
@@ -68,9 +67,7 @@ class DirectionPlot(pg.PlotWidget):
         box = self.getViewBox()
         box.setAspectLocked(True)
         box.setRange(QRectF(-2, -1, 4, 2), padding=0.02)
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        follow_width(self)
         self.image = pg.ImageItem(axisOrder="row-major")
         self.points = pg.ScatterPlotItem(pen=None, pxMode=True, size=3)
         self.grid = [pg.PlotCurveItem(*line) for line in _graticule()]

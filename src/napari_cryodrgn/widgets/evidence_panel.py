@@ -138,7 +138,8 @@ class EvidencePanel(QWidget):
             parts.append(f"<span style='color:{colors.orange}'>━ mean of {mean.n:,} {few}</span>")
         parts.append("╍ expected if the rest is noise")
         parts.append(f"<span style='color:{colors.dim}'>┈ pure noise stays below</span>")
-        self.curves_text.setText(" &nbsp; ".join(parts))
+        whole = (f"<span style='white-space:nowrap'>{part}</span>" for part in parts)
+        self.curves_text.setText(" &nbsp; ".join(whole))
 
     # What the controls do
 

@@ -7,10 +7,9 @@ import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QSizePolicy
 
 from .evidence_model import Curves
-from .qt_tools import Colors
+from .qt_tools import Colors, follow_width
 from .still_plot import StillPlot
 
 _TITLES = ("image", "projection", "residual")
@@ -27,9 +26,7 @@ class EvidenceImages(pg.GraphicsLayoutWidget):
         super().__init__()
         self.ci.setContentsMargins(0, 0, 0, 0)
         self.ci.setSpacing(3)
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        follow_width(self)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.titles = [self.addLabel(title, 0, i, size="8pt") for i, title in enumerate(_TITLES)]

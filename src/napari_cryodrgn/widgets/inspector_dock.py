@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -49,6 +49,7 @@ _HINT = (
     "are shown here.</p>"
 )
 _LEAST_HEIGHT = 520
+_WIDTH = 430
 _LAYER = "Volume of the particle"
 
 
@@ -105,6 +106,10 @@ class InspectorDock(Dock):
         napari_viewer.events.theme.connect(self._follow_theme)
         self._on_run()
         self._follow_run()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Wider than other docks: three pictures stand in a row."""
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def inspect(self, folder: Path | str, particle: int = 0) -> None:
         """Look at a particle of a run, which is opened if it is not open."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QWidget
 
-from .qt_tools import Colors
+from .qt_tools import Colors, follow_width
 
 _GAP = 2
 
@@ -44,9 +44,7 @@ class Montage(QWidget):
         self._chosen: int | None = None
         self._columns, self._rows = columns, rows
         self.colors = colors
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        follow_width(self)
         self.setMinimumHeight(80)
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802

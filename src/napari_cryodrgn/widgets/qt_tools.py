@@ -79,6 +79,14 @@ class GuiThread(QObject):
         call()
 
 
+def follow_width(widget: QWidget) -> None:
+    """Let a widget be as high as its ``heightForWidth`` says, also in a layout within another."""
+    # Of a fixed height that one would keep to the hint, whatever the width.
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+    policy.setHeightForWidth(True)
+    widget.setSizePolicy(policy)
+
+
 class Dock(QWidget):
     """A dock whose content scrolls when the window is low, and that ends when it is closed.
 

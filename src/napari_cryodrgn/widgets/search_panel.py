@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from ..errors import CryodrgnError
 from . import notify
 from .background import Deliver
+from .form_parts import combo_box
 from .inspector_model import InspectorModel
 from .montage import Montage
 from .qt_tools import Colors, note
@@ -146,9 +147,9 @@ class SearchPanel(QWidget):
         layout.setSpacing(4)
         row = QHBoxLayout()
         row.addWidget(QLabel("Compare with"))
-        self.source = QComboBox()
-        self.source.addItem("the particle's own volume", "own")
-        self.source.addItem("the volumes of all cluster centres", "clusters")
+        self.source = combo_box(
+            {"the particle's own volume": "own", "the volumes of all cluster centres": "clusters"}
+        )
         self.source.setToolTip("The volumes whose projections are compared with the image.")
         self.source.currentIndexChanged.connect(
             lambda _: self.model.set_source(cast(Source, self.source.currentData()))

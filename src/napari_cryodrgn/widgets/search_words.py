@@ -37,8 +37,8 @@ def doubt(found: PoseEvidence) -> str:
     """How many poses are left, and how wide the whole posterior is."""
     posterior = found.posterior
     return (
-        f"Posterior: {posterior.effective_poses:.1f} effective poses (entropy "
-        f"{abs(posterior.entropy):.2f} nats), {posterior.width:.1f}° around the best."
+        f"As much doubt as among {posterior.effective_poses:.1f} poses (entropy "
+        f"{abs(posterior.entropy):.2f} nats); the whole posterior is {posterior.width:.1f}° wide."
     )
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, QSize
-from qtpy.QtWidgets import QSizePolicy
 
-from .qt_tools import Colors, disable_menu
+from .qt_tools import Colors, disable_menu, follow_width
 
 Array = NDArray[np.float32]
 _AXIS = 34
@@ -41,10 +40,7 @@ class SlicePicture(pg.PlotWidget):
         box = self.getViewBox()
         box.setAspectLocked(True)
         box.invertY(True)
-        # Fixed to the height for its width it would be, in a layout within another, to its hint.
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        follow_width(self)
         self.image = pg.ImageItem(axisOrder="row-major")
         if colormap is not None:
             self.image.setColorMap(pg.colormap.get(colormap))

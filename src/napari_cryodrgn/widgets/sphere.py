@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Key of the metadata of these layers.
 SPHERE = "napari-cryodrgn sphere"
 # Of the sphere in boxes of the volume; of bars and of the arrow, in radii of it.
-_RADIUS, _HEIGHT, _WIDEST = 0.7, 0.3, 0.05
+_RADIUS, _HEIGHT, _WIDEST = 0.62, 0.3, 0.05
 _FROM, _TO, _THICK = 1.6, 1.05, 0.04
 _ORANGE = Colormap([[0.5, 0.25, 0.05, 1], [1, 0.6, 0.2, 1]], name="arrow")
 # Of a bar, in the distance between bars: the molecule is to be seen between them.
@@ -52,6 +52,8 @@ class DirectionSphere:
         self._sphere: Any = None
         self._arrow: Any = None
         self._counts: NDArray[np.intp] | None = None
+        # Before the camera went back for the sphere, and after.
+        self._zooms: tuple[float, float] | None = None
 
     @property
     def shown(self) -> bool:
@@ -79,6 +81,7 @@ class DirectionSphere:
         colors = Colormap(TABLE / np.float32(255), name="viewing directions")
         options |= {"shading": "flat", "colormap": colors, "metadata": {SPHERE: True}}
         self._sphere = _bare(self._viewer.add_surface(data, **options))
+        self._fit(box * (pixel_size or 1.0))
 
     def point(self, axis: Floats | None, box: int, pixel_size: float | None) -> None:
         """Show the direction (3,) that a particle is seen along as an arrow, or none.
@@ -100,12 +103,26 @@ class DirectionSphere:
         options |= {"shading": "flat", "colormap": _ORANGE, "metadata": {SPHERE: True}}
         self._arrow = _bare(self._viewer.add_surface(data, **options))
 
+    def _fit(self, edge: float) -> None:
+        """Go back with the camera until the sphere around a box of that edge fits."""
+        camera = self._viewer.scene.camera
+        whole = min(self._viewer.canvas.size) / (2 * _RADIUS * (1 + _HEIGHT) * edge)
+        if whole < camera.zoom:
+            self._zooms = camera.zoom, whole
+            camera.zoom = whole
+
     def remove(self) -> None:
         """Take the layers out of the viewer."""
         for layer in (self._arrow, self._sphere):
             if layer is not None and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
         self._sphere = self._arrow = None
+        if self._zooms is not None:
+            before, fitted = self._zooms
+            self._zooms = None
+            # Unless the user has moved it since.
+            if self._viewer.scene.camera.zoom == fitted:
+                self._viewer.scene.camera.zoom = before
 
 
 def sphere_bars(counts: NDArray[np.intp], box: int) -> Mesh:

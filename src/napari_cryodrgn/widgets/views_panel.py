@@ -58,6 +58,7 @@ class ViewsPanel(QWidget):
         self.model = ViewsModel(inspector, deliver)
         self._viewer = viewer
         self._drawn: Shown | None = None
+        self._active = False
         self.sphere = DirectionSphere(viewer)
         self._build(palette)
         self.model.changed.connect(self._show)
@@ -72,8 +73,10 @@ class ViewsPanel(QWidget):
             plot.set_colors(colors)
 
     def set_active(self, active: bool) -> None:
-        """Work only while the tab is shown."""
+        """Work only while the tab is shown, and so long only show the sphere."""
+        self._active = active
         self.model.active = active
+        self._show_sphere()
 
     def close_panel(self) -> None:
         """Stop what runs in the background; touches no widget."""
@@ -131,7 +134,7 @@ class ViewsPanel(QWidget):
 
     def _show_sphere(self) -> None:
         shown = self.model.shown
-        if shown is not None and self.around.isChecked():
+        if shown is not None and self._active and self.around.isChecked():
             run = shown.views.run
             self.sphere.show(shown.views.bars, run.box, run.pixel_size)
             self._point(self.model.axis)
@@ -197,6 +200,7 @@ class ViewsPanel(QWidget):
         self.turn.setToolTip("As the particle's image shows it: x to the right, y down.")
         self.turn.clicked.connect(self.model.turn)
         self.around = QCheckBox("Show sphere around the volume")
+        self.around.setChecked(True)
         self.around.setToolTip(
             "The colours of the map on a sphere; the arrow points the way this particle is seen."
         )

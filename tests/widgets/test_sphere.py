@@ -93,6 +93,7 @@ def test_a_deleted_layer_comes_back():
 
 def test_the_camera_goes_back_for_the_sphere_and_returns():
     viewer = ViewerModel(ndisplay=3)
+    viewer.add_image(np.zeros((32, 32, 32)))
     sphere = DirectionSphere(viewer)
     camera = viewer.scene.camera
     camera.zoom = 100.0

@@ -57,6 +57,23 @@ def test_a_run_is_opened_and_its_particle_s_volume_shown(show, qtbot, fake_run):
     assert len(run.decoded) == count
 
 
+def test_the_volume_is_decoded_in_full_when_the_slider_rests(show, qtbot, fake_run):
+    run = fake_run(HERE, box=64)
+    dock = show(InspectorDock(ViewerModel(), lambda _: run))
+    dock.inspect(HERE, 0)
+    shown = []
+    dock.decode.decoded.connect(lambda decoded: shown.append((decoded.box, decoded.z)))
+    qtbot.waitUntil(lambda: bool(shown) and shown[-1][0] == 64, timeout=10_000)
+    assert shown[0][0] < 64
+    shown.clear()
+    for particle in (1, 2, 3):
+        dock.bar.slider.setValue(particle)
+        qtbot.wait(60)
+    assert all(box < 64 for box, _ in shown)
+    qtbot.waitUntil(lambda: bool(shown) and shown[-1][0] == 64, timeout=10_000)
+    np.testing.assert_array_equal(shown[-1][1], run.latents.mu[3])
+
+
 def test_only_the_tab_that_is_seen_works(show, qtbot, fake_run, monkeypatch):
     dock = show(InspectorDock(ViewerModel(), lambda _: fake_run(HERE)))
     active: dict[int, bool] = {}

@@ -30,7 +30,7 @@ from .explorer_words import about
 from .inspector_model import InspectorModel
 from .opengl import is_software
 from .particle_bar import ParticleBar
-from .qt_tools import Colors, Dock, GuiThread, colors, note
+from .qt_tools import Colors, Dock, GuiThread, Soon, colors, note
 from .run_link import Mask, run_link
 from .search_panel import SearchPanel
 from .slice_panel import SlicePanel
@@ -50,6 +50,8 @@ _HINT = (
 )
 _LEAST_HEIGHT = 520
 _WIDTH = 430
+# A slider that has not moved for so long rests.
+_REST_MS = 200
 _LAYER = "Volume of the particle"
 
 
@@ -88,6 +90,7 @@ class InspectorDock(Dock):
         mode: Mode = "surface" if is_software(napari_viewer) else "volume"
         self.volume = VolumeView(napari_viewer, self._gui.post, mode)
         self._wanted: tuple[Path, int] | None = None
+        self._resting = Soon(self, self._settle, _REST_MS)
         self._build()
         self.link = run_link(napari_viewer)
         self.on_end.extend((self.volume.close, self.decode.close, self.model.close, self._unlink))
@@ -202,16 +205,22 @@ class InspectorDock(Dock):
 
     def _show_volume(self) -> None:
         """Decode the particle's volume, unless the explorer shows it anyway."""
-        run, z = self.model.run, self.model.z
-        explored = self.link.run is not None and run is not None
-        explored = explored and self.link.run is not None and self.link.run.folder == run.folder
-        self.show_volume.setVisible(not explored)
-        if run is None or explored or not self.show_volume.isChecked():
+        run, explored = self.model.run, self.link.run
+        shared = run is not None and explored is not None and explored.folder == run.folder
+        self.show_volume.setVisible(not shared)
+        self._resting.stop()
+        if run is None or shared or not self.show_volume.isChecked():
             return
-        if z is None or not run.can_decode:
+        if self.model.z is None or not run.can_decode:
             self.decode.show_structure()
         else:
-            self.decode.settle(z)
+            # While the slider moves there is no time for more than a small one.
+            self.decode.look(self.model.z)
+            self._resting.start()
+
+    def _settle(self) -> None:
+        if self.model.z is not None:
+            self.decode.settle(self.model.z)
 
     def _on_decoded(self, decoded: Decoded) -> None:
         self.volume.show(

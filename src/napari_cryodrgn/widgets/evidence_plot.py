@@ -10,13 +10,11 @@ from qtpy.QtGui import QMouseEvent
 
 from .evidence_model import Curves
 from .qt_tools import Colors, follow_width
-from .still_plot import StillPlot
+from .still_plot import StillPlot, resolution_ticks
 
 _TITLES = ("image", "projection", "residual")
 # Height of a title with its margins.
 _TITLE = 28
-# Resolutions worth a tick.
-_TICKS = (400, 200, 100, 60, 40, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3.5, 3, 2.5, 2, 1.5, 1)
 
 
 class EvidenceImages(pg.GraphicsLayoutWidget):
@@ -152,7 +150,7 @@ class FrcPlot(StillPlot):
         if one is not None:
             last = float(one.frequency[-1])
             self.setXRange(0, last, padding=0.01)
-            self.getAxis("bottom").setTicks([_ticks(last)])
+            self.getAxis("bottom").setTicks([resolution_ticks(last)])
 
 
 def _draw(item: pg.PlotDataItem, curves: Curves | None, values: NDArray[np.float32] | None) -> None:
@@ -160,13 +158,3 @@ def _draw(item: pg.PlotDataItem, curves: Curves | None, values: NDArray[np.float
         item.setData([], [])
     else:
         item.setData(curves.frequency, values)
-
-
-def _ticks(last: float) -> list[tuple[float, str]]:
-    """Round resolutions up to a frequency, none too near to another."""
-    found: list[tuple[float, str]] = []
-    for value in _TICKS:
-        place = 1 / value
-        if 0.06 * last < place <= last and (not found or place - found[-1][0] > 0.09 * last):
-            found.append((place, f"{value:g}"))
-    return found

@@ -14,16 +14,18 @@ from .still_plot import StillPlot
 from .view_directions import on_map, view_axes
 
 Array = NDArray[np.float32]
-# Log-likelihood behind the best at which a candidate has the last colour.
-_DARK = 12.0
+# Log-likelihood behind the best at which a candidate has the last colour, and that colour's place:
+# darker ones do not show.
+_DARK, _DARKEST = 12.0, 70
 _REACH = 10  # pixels from a click
 
 
 def brushes(behind: Array, kept: int) -> list[pg.QtGui.QBrush]:
     """Colours by log-likelihood behind the best; those dropped are faint."""
     table = pg.colormap.get("viridis").getLookupTable(nPts=256)
-    place = (255 * (1 + np.asarray(behind) / _DARK)).clip(0, 255).astype(int)
-    alpha = np.where(np.arange(len(place)) < kept, 230, 90)
+    share = (1 + np.asarray(behind) / _DARK).clip(0, 1)
+    place = (_DARKEST + (255 - _DARKEST) * share).astype(int)
+    alpha = np.where(np.arange(len(place)) < kept, 230, 130)
     return [pg.mkBrush(*table[p], a) for p, a in zip(place, alpha, strict=True)]
 
 

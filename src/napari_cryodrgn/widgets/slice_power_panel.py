@@ -16,6 +16,7 @@ from .form_parts import add_row, combo_box, new_form
 from .qt_tools import Colors, disable_menu, note
 from .slice_picture import SlicePicture
 from .slice_power_model import AVERAGED, PowerModel, ShownPower
+from .still_plot import resolution_ticks
 
 Array = NDArray[np.float32]
 # Percentiles of log power that are black and white.
@@ -51,7 +52,7 @@ class PowerPlot(pg.GraphicsLayoutWidget):
         self.expected = self._upper.plot(name="slice × CTF")
         self.volume = self._upper.plot(name="slice")
         self.ctf = self._lower.plot()
-        self._unit = "1/Å"
+        self._unit = "Å"
         self.set_colors(colors)
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -80,7 +81,7 @@ class PowerPlot(pg.GraphicsLayoutWidget):
     def show_power(self, shown: ShownPower) -> None:
         """Draw other averages."""
         power = shown.power
-        self._unit = "1/px" if shown.pixel_size is None else "1/Å"
+        self._unit = "px" if shown.pixel_size is None else "Å"
         self._name_axis()
         unit = power.lattice.box * (shown.pixel_size or 1.0)
         for curve, values, log in (
@@ -96,11 +97,14 @@ class PowerPlot(pg.GraphicsLayoutWidget):
         low, high = float(np.min(logs)), float(np.max(logs))
         # Room for the legend above, and less of what is next to nothing below.
         self._upper.setYRange(max(low, high - _DECADES), high + 0.2 * min(high - low, _DECADES))
-        self._upper.setXRange(0, power.lattice.limit / unit, padding=0)
+        last = power.lattice.limit / unit
+        self._upper.setXRange(0, last, padding=0)
+        for plot in (self._upper, self._lower):
+            plot.getAxis("bottom").setTicks([resolution_ticks(last)])
 
     def _name_axis(self) -> None:
         self._lower.setLabel(
-            "bottom", f"frequency ({self._unit})", color=self._text, **{"font-size": "8pt"}
+            "bottom", f"resolution ({self._unit})", color=self._text, **{"font-size": "8pt"}
         )
 
 

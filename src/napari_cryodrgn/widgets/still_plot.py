@@ -6,6 +6,9 @@ import pyqtgraph as pg
 
 from .qt_tools import Colors, disable_menu
 
+# Resolutions worth a tick.
+_TICKS = (400, 200, 100, 60, 40, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3.5, 3, 2.5, 2, 1.5, 1)
+
 
 class StillPlot(pg.PlotWidget):
     """A plot of a fixed height that does not answer the mouse; its colours come later.
@@ -36,3 +39,13 @@ class StillPlot(pg.PlotWidget):
         for side in ("left", "bottom"):
             self.getAxis(side).setPen(colors.dim)
             self.getAxis(side).setTextPen(colors.text)
+
+
+def resolution_ticks(last: float) -> list[tuple[float, str]]:
+    """Frequencies of round resolutions up to a last one, with their texts, none near another."""
+    found: list[tuple[float, str]] = []
+    for value in _TICKS:
+        place = 1 / value
+        if 0.06 * last < place <= last and (not found or place - found[-1][0] > 0.09 * last):
+            found.append((place, f"{value:g}"))
+    return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
 from .qt_tools import Colors
-from .still_plot import StillPlot
+from .still_plot import StillPlot, resolution_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 3000
 _BINS = 20
-_TICKS = 5
 #: Of curves, in turn: told apart by everyone on dark and on light ground.
 CURVES = ("#3d8bd9", "#d9822b", "#2fa36b", "#b05fc0", "#c94f5d", "#7f8a96", "#b5a12a", "#38a9b5")
 THRESHOLDS = (0.143, 0.5)
@@ -138,8 +137,7 @@ class ShellPlot(StillPlot):
             top = max(top, float(frequency[-1]))
         if not curves:
             return
-        ticks = np.linspace(0, top, _TICKS + 1)[1:]
-        self.getAxis("bottom").setTicks([[(t, f"{1 / t:.3g}") for t in ticks]])
+        self.getAxis("bottom").setTicks([resolution_ticks(top)])
         self.getAxis("left").setTicks([[(v, f"{v:g}") for v in (0, *THRESHOLDS, 1)]])
         self.setXRange(0, 1.03 * top, padding=0)
         self.setYRange(-0.1, 1.05, padding=0)

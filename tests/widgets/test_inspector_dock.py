@@ -39,13 +39,14 @@ def test_an_empty_inspector_says_what_to_do(show):
 
 
 def test_a_run_is_opened_and_its_particle_s_volume_shown(show, qtbot, fake_run):
-    run = fake_run(HERE)
+    run = fake_run(HERE, settings={"poses": "given"})
     dock = show(InspectorDock(ViewerModel(), lambda _: run))
     dock.inspect(HERE, 12)
     qtbot.waitUntil(lambda: dock.model.run is run, timeout=10_000)
     assert dock.model.particle == 12
     assert dock.bar.number.value() == 12
     assert "400 particles" in dock.about.text()
+    assert "poses given" in dock.about.text()
     qtbot.waitUntil(lambda: len(dock._viewer.layers) == 1, timeout=10_000)
     np.testing.assert_array_equal(run.decoded[-1], run.latents.mu[12])
 
@@ -120,6 +121,86 @@ def test_explorer_and_inspector_follow_each_other(show, qtbot, fake_run, pca):
     assert inspector.model.mask is mask
     inspector.model.set_mask(None)
     assert explorer.model.current_mask is None
+
+
+def test_a_selection_goes_with_the_particles_it_is_of(show, qtbot, fake_run, pca):
+    viewer, runs = ViewerModel(), [fake_run(HERE), fake_run(HERE, n_particles=300)]
+    explorer = show(ExplorerDock(viewer, lambda _: runs[0], pca))
+    explorer.open_folder(HERE)
+    qtbot.waitUntil(lambda: explorer.model.space is not None, timeout=10_000)
+    inspector = show(InspectorDock(viewer))
+    explorer.model.set_current(np.arange(400) < 50)
+    assert inspector.model.mask is not None
+
+    del runs[0]
+    explorer.open_folder(HERE)
+
+    qtbot.waitUntil(lambda: inspector.model.run is runs[0], timeout=10_000)
+    assert explorer.model.current_mask is None
+    assert inspector.model.mask is None
+
+
+def test_the_volume_is_shown_here_when_the_explorer_shows_it_no_more(show, qtbot, fake_run, pca):
+    viewer, runs = ViewerModel(), {path: fake_run(path) for path in (HERE, THERE)}
+    explorer = show(ExplorerDock(viewer, runs.__getitem__, pca))
+    explorer.open_folder(HERE)
+    qtbot.waitUntil(lambda: explorer.model.space is not None, timeout=10_000)
+    inspector = show(InspectorDock(viewer))
+    assert not inspector.show_volume.isVisible()
+    explorer.open_folder(THERE)
+    qtbot.waitUntil(inspector.show_volume.isVisible, timeout=10_000)
+    assert inspector.model.run is runs[HERE]
+    explorer.open_folder(HERE)
+    qtbot.waitUntil(inspector.show_volume.isHidden, timeout=10_000)
+    explorer.end()
+    assert inspector.show_volume.isVisible()
+
+
+def test_one_structure_is_shown_beside_the_explorer_too(show, qtbot, fake_run, pca):
+    viewer, run = ViewerModel(), fake_run(HERE, zdim=0)
+    explorer = show(ExplorerDock(viewer, lambda _: run, pca))
+    explorer.open_folder(HERE)
+    qtbot.waitUntil(lambda: explorer.model.run is run, timeout=10_000)
+    inspector = show(InspectorDock(viewer))
+    assert inspector.show_volume.isVisible()
+    qtbot.waitUntil(lambda: bool(inspector.volume.layer), timeout=10_000)
+
+
+def test_a_fault_of_all_particles_is_told_once(show, qtbot, fake_run, notifications):
+    run = fake_run(HERE)
+
+    def decode(*_, **__):
+        raise RunFolderError(HERE, "weights.pkl is damaged.")
+
+    run.decode = decode
+    dock = show(InspectorDock(ViewerModel(), lambda _: run))
+    dock.inspect(HERE)
+    qtbot.waitUntil(dock.message.isVisible, timeout=10_000)
+    for particle in (1, 2, 3):
+        dock.model.set_particle(particle)
+        qtbot.wait(250)
+    assert "damaged" in dock.message.text()
+    assert len(notifications) == 1
+
+
+def test_closing_takes_sphere_and_plane_away(show, qtbot, fake_run):
+    viewer, run = ViewerModel(), fake_run(HERE)
+    run.rotations = np.tile(np.eye(3, dtype=np.float32), (400, 1, 1))
+    run.shifts = np.zeros((400, 2), np.float32)
+    dock = show(InspectorDock(viewer, lambda _: run))
+    dock.inspect(HERE)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    dock.tabs.setCurrentIndex(3)
+    qtbot.waitUntil(lambda: dock.slices.plane.layer is not None, timeout=10_000)
+    dock.tabs.setCurrentIndex(1)
+    qtbot.waitUntil(lambda: dock.views.sphere.shown, timeout=10_000)
+    dock.model.set_particle(5)
+
+    dock.end()
+    qtbot.wait(400)
+
+    assert [layer.name for layer in viewer.layers] == ["Volume of the particle"]
+    assert not viewer.layers[0].experimental_clipping_planes
 
 
 def test_an_inspector_of_another_run_is_left_alone(show, qtbot, fake_run, pca):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -64,6 +65,49 @@ def test_the_particle_stays_in_range_and_with_its_run(model, fake_run):
     assert model.mask is None
 
 
+def test_a_run_chosen_while_another_is_opened_stays(fake_run):
+    queue, gate = SimpleQueue(), threading.Event()
+
+    def open_run(folder):
+        gate.wait(5)
+        return fake_run(folder)
+
+    model = InspectorModel(queue.put, open_run)
+    model.open(HERE)
+    model.set_run(fake_run(Path("/runs/two")))
+    assert not model.busy
+    gate.set()
+    model.open(Path("/runs/three"))
+    while model.busy:
+        queue.get(timeout=5)()
+    assert model.run.folder == Path("/runs/three")
+    model.open(HERE)
+    chosen = fake_run(Path("/runs/two"))
+    model.set_run(chosen)
+    model.close()
+    while not queue.empty():
+        queue.get()()
+    assert model.run is chosen
+
+
+def test_a_selection_of_other_particles_is_none(model, fake_run):
+    model.set_run(fake_run(HERE))
+    told = []
+    model.mask_changed.connect(lambda: told.append(model.mask))
+    model.set_mask(np.ones(300, bool))
+    assert not told
+    model.set_mask(np.ones(400, bool))
+    model.set_mask(np.ones(300, bool))
+    assert told[-1] is None
+    assert len(told) == 2
+
+
+def test_a_run_without_particles_has_none_to_look_at(model, fake_run):
+    model.set_run(fake_run(HERE, n_particles=0))
+    model.set_particle(3)
+    assert model.particle == 0
+
+
 def test_without_latents_there_is_no_z(model, fake_run):
     assert model.z is None
     model.set_run(fake_run(HERE, zdim=0))
@@ -80,3 +124,5 @@ def test_images_are_opened_once_for_each_run(fake_run):
     images, one, two = SharedImages(open_images), fake_run(HERE), fake_run(HERE)
     assert [images.of(run) for run in (one, one, two, two)] == ["images 1"] * 2 + ["images 2"] * 2
     assert len(opened) == 2
+    images.drop()
+    assert images.of(two) == "images 3"

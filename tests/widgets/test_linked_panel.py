@@ -30,6 +30,7 @@ class Explorer:
     def __init__(self, run) -> None:
         self.run, self.pick = run, None
         self.current_mask: np.ndarray | None = None
+        self.selected_elsewhere = False
 
     def set_current(self, mask: np.ndarray | None) -> None:
         self.current_mask = mask
@@ -148,8 +149,13 @@ def test_a_new_selection_is_followed_by_its_mean(explorer):
     settle(model)
     np.testing.assert_allclose(explorer.pick.z, explorer.run.latents.mu[SOME].mean(0), rtol=1e-5)
 
-    model.follow, explorer.pick = False, None
+    explorer.pick, explorer.selected_elsewhere = None, True
     explorer.set_current(~SOME)
+    settle(model)
+    assert explorer.pick is None
+
+    model.follow, explorer.selected_elsewhere = False, False
+    explorer.set_current(SOME)
     settle(model)
     assert explorer.pick is None
     model.close()

@@ -219,3 +219,44 @@ def test_leaving_napari_while_training_is_clean(star, tmp_path, way):
 
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["leaving", "closed"]
+
+
+_REMOVE = """
+import sys, time
+import napari, numpy as np
+from qtpy.QtWidgets import QApplication
+from napari_cryodrgn.widgets.sphere import DirectionSphere, sphere_bars
+
+viewer = napari.Viewer(ndisplay=3)
+
+def draw(times):
+    for _ in range(times):
+        viewer.scene.camera.angles = tuple(np.add(viewer.scene.camera.angles, (0, 5, 0)))
+        until = time.monotonic() + 0.1
+        while time.monotonic() < until:
+            QApplication.processEvents()
+
+counts = np.arange(1, 193)
+viewer.add_surface(sphere_bars(counts, 20))
+sphere = DirectionSphere(viewer)
+sphere.show(counts, 32, None)
+sphere.point(np.array([0.0, 0.0, 1.0]), 32, None)
+draw(10)
+sphere.remove()
+draw(10)
+print(len(viewer.layers), "layer is left")
+viewer.close()
+"""
+
+
+def test_drawn_layers_that_go_together_leave_the_canvas_whole():
+    done = subprocess.run(
+        [sys.executable, "-c", _REMOVE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "1 layer is left"

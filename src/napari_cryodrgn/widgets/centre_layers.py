@@ -11,6 +11,7 @@ import numpy as np
 
 from .cluster_model import CentreVolume
 from .layers import surface_layer, volume_layer
+from .opengl import remove_layers
 from .surfaces import Mesh
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class CentreLayers:
 
     def remove(self, folder: Path) -> None:
         """Remove those of a run."""
-        for layer in self.of(folder):
-            self._viewer.layers.remove(layer)
+        remove_layers(self._viewer, self.of(folder))
 
     def add(self, centre: CentreVolume, surface: Mesh | None) -> None:
         """Add a volume, or its surface; the first of a run hides all that is there."""

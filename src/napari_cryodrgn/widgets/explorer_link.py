@@ -69,4 +69,4 @@ class ExplorerLink(QObject):
         model = self._model
         known = mask is model.current_mask
         if model.run is not None and model.run.folder == folder and not known:
-            model.set_current(mask)
+            model.set_current(mask, elsewhere=True)

@@ -99,6 +99,8 @@ class ExplorerModel:
         self.shown: Values | None = None
         self.limits: tuple[float, float] | None = None
         self.current_mask: Mask | None = None
+        #: Whether that was chosen in another dock.
+        self.selected_elsewhere = False
         self.path: Array | None = None
         self.pick: Pick | None = None
         self.snap = False
@@ -174,6 +176,7 @@ class ExplorerModel:
             self.selections = opened.selections
         self.decode.set_run(opened.run)
         self.path = None
+        deselected = not same and self.current_mask is not None
         if not same:
             self.current_mask, self.colour, self.limits = None, DENSITY, None
             self.clusters = None
@@ -187,6 +190,8 @@ class ExplorerModel:
         self.shown = None
         self._index()
         self.run_changed.emit()
+        if deselected:
+            self.selection_changed.emit()
         self.busy_changed.emit()
         if self.space is not None:
             self.set_colour(self.colour)
@@ -278,9 +283,9 @@ class ExplorerModel:
 
     # Choosing
 
-    def set_current(self, mask: Mask | None) -> None:
-        """Choose particles (N,)."""
-        self.current_mask = mask
+    def set_current(self, mask: Mask | None, *, elsewhere: bool = False) -> None:
+        """Choose particles (N,), or none; ``elsewhere`` if they were chosen in another dock."""
+        self.current_mask, self.selected_elsewhere = mask, elsewhere
         self.selection_changed.emit()
 
     def select_inside(self, polygon: Array) -> None:

@@ -28,6 +28,9 @@ _OFF_DATA = 2.0
 _SHOWN_Z = 4
 
 
+_POSES = {"given": "poses given", "search": "poses searched"}
+
+
 def about(run: Run | None) -> str:
     """Particles, box and progress of a run, in a line."""
     if run is None:
@@ -36,6 +39,8 @@ def about(run: Run | None) -> str:
     if run.pixel_size is not None:
         parts.append(f"{run.pixel_size:.3g} Å/px")
     parts.append(f"epoch {run.epoch}")
+    if (how := _POSES.get(run.settings.get("poses"))) is not None:
+        parts.append(how)
     return ", ".join(parts)
 
 

@@ -90,6 +90,7 @@ class InspectorDock(Dock):
         mode: Mode = "surface" if is_software(napari_viewer) else "volume"
         self.volume = VolumeView(napari_viewer, self._gui.post, mode)
         self._wanted: tuple[Path, int] | None = None
+        self._told = ""
         self._resting = Soon(self, self._settle, _REST_MS)
         self._build()
         self.link = run_link(napari_viewer)
@@ -102,7 +103,7 @@ class InspectorDock(Dock):
         self.model.busy_changed.connect(self._on_busy)
         self.model.failed.connect(self._on_failed)
         self.decode.decoded.connect(self._on_decoded)
-        self.decode.failed.connect(self._on_failed)
+        self.decode.failed.connect(self._on_undecoded)
         self.link.run_changed.connect(self._follow_run)
         self.link.particle_changed.connect(self._take_particle)
         self.link.mask_changed.connect(self._take_mask)
@@ -129,6 +130,7 @@ class InspectorDock(Dock):
 
     def shut_down(self) -> None:
         """Take the sphere and the plane out of the viewer."""
+        self._resting.stop()
         self.views.sphere.remove()
         self.slices.leave_viewer()
 
@@ -137,13 +139,15 @@ class InspectorDock(Dock):
     def _follow_run(self) -> None:
         """Take over the run that is explored, if none is open or it is the same one."""
         found, run = self.link.run, self.model.run
-        if found is None or (run is not None and run.folder != found.folder):
-            return
-        if self._wanted is None and (particle := self.link.particle_of(found.folder)) is not None:
-            self._wanted = found.folder, particle
-        if run is not found:
-            self.model.set_run(found)
-        self.model.set_mask(self.link.mask_of(found.folder))
+        if found is not None and (run is None or run.folder == found.folder):
+            particle = self.link.particle_of(found.folder)
+            if self._wanted is None and particle is not None:
+                self._wanted = found.folder, particle
+            if run is not found:
+                self.model.set_run(found)
+            self.model.set_mask(self.link.mask_of(found.folder))
+        # The explorer may show this run's volumes from now on, or no longer.
+        self._show_volume()
 
     def _take_particle(self, folder: Path, particle: int) -> None:
         if self.model.run is not None and self.model.run.folder == folder:
@@ -190,7 +194,7 @@ class InspectorDock(Dock):
         self.about.setVisible(run is not None)
         self.pages.setCurrentIndex(0 if run is None else 1)
         self.decode.set_run(run)
-        wanted, self._wanted = self._wanted, None
+        wanted, self._wanted, self._told = self._wanted, None, ""
         if run is not None and wanted is not None and wanted[0] == run.folder:
             self.model.set_particle(wanted[1])
         self._on_particle()
@@ -206,7 +210,8 @@ class InspectorDock(Dock):
     def _show_volume(self) -> None:
         """Decode the particle's volume, unless the explorer shows it anyway."""
         run, explored = self.model.run, self.link.run
-        shared = run is not None and explored is not None and explored.folder == run.folder
+        decodes = run is not None and self.model.z is not None and run.can_decode
+        shared = decodes and explored is not None and explored.folder == run.folder
         self.show_volume.setVisible(not shared)
         self._resting.stop()
         if run is None or shared or not self.show_volume.isChecked():
@@ -245,6 +250,12 @@ class InspectorDock(Dock):
         color = colors(self._viewer.theme).error
         self.message.setText(f'<span style="color: {color}">{message}</span>')
         self.message.show()
+
+    def _on_undecoded(self, error: Exception) -> None:
+        # The same for every particle: once is enough.
+        if str(error) != self._told:
+            self._told = str(error)
+            self._on_failed(error)
 
     def _follow_theme(self, _: object = None) -> None:
         palette = colors(self._viewer.theme)

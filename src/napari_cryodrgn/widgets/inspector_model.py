@@ -76,6 +76,10 @@ class InspectorModel:
 
     def set_run(self, run: Run) -> None:
         """Look at a run; of the folder seen last, at the same particle and selection."""
+        # One that is being opened would come in its place.
+        if self.busy:
+            self._background.forget("open")
+            self.busy_changed.emit()
         old = self.run
         self.run = run
         if (
@@ -85,11 +89,13 @@ class InspectorModel:
             or self.particle >= run.n_particles
         ):
             self.particle, self.mask = 0, None
+        if run is not old:
+            self.images.drop()
         self.run_changed.emit()
 
     def set_particle(self, particle: int) -> None:
         """Look at a particle; beyond the last one, at that."""
-        if self.run is None:
+        if self.run is None or not self.run.n_particles:
             return
         particle = int(np.clip(particle, 0, self.run.n_particles - 1))
         if particle != self.particle:
@@ -97,7 +103,9 @@ class InspectorModel:
             self.particle_changed.emit()
 
     def set_mask(self, mask: Mask | None) -> None:
-        """Select particles (n,), or none."""
+        """Select particles (n,), or none; a selection of other particles is none."""
+        if mask is not None and (self.run is None or len(mask) != self.run.n_particles):
+            mask = None
         if mask is None and self.mask is None:
             return
         self.mask = mask

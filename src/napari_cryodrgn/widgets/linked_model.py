@@ -45,6 +45,10 @@ class Explorer(Protocol):
         """The current selection (n,)."""
 
     @property
+    def selected_elsewhere(self) -> bool:
+        """Whether it was made in another dock."""
+
+    @property
     def pick(self) -> Pick | None:
         """The point that was picked last."""
 
@@ -273,7 +277,8 @@ class LinkedModel:
         self.refresh()
 
     def _on_selection(self) -> None:
-        if self._active and self.follow:
+        # Another dock that selects particles has one of its own in view.
+        if self._active and self.follow and not self.explorer.selected_elsewhere:
             self._go_to_mean()
         self.refresh()
 

@@ -7,7 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software")
 
@@ -44,3 +47,15 @@ def paint(viewer: ViewerModel) -> None:
     if getattr(viewer, "window", None) is not None:
         # The only public way that does not let the window work off its other events.
         viewer.screenshot(canvas_only=True, flash=False)  # type: ignore[attr-defined]
+
+
+def remove_layers(viewer: ViewerModel, layers: Iterable[Layer | None]) -> None:
+    """Take those of some layers that are there out of a viewer.
+
+    Mesa's renderers end the program with a segmentation fault when two layers that were drawn go
+    between two frames: there every one is drawn away at once.
+    """
+    for layer in [one for one in layers if one is not None and one in viewer.layers]:
+        viewer.layers.remove(layer)
+        if is_software(viewer):
+            paint(viewer)

@@ -38,6 +38,12 @@ class SharedImages:
                 self._opened, self._run = self._open(run), run
             return self._opened
 
+    def drop(self) -> None:
+        """Forget the run that was opened last, unless one is being opened at this moment."""
+        if self._lock.acquire(blocking=False):
+            self._opened = self._run = None
+            self._lock.release()
+
 
 def _open(run: Run) -> RunImages:
     from ..analysis import RunImages

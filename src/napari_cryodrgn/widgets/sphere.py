@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .direction_plot import TABLE
 from .layers import surface_layer
+from .opengl import remove_layers
 from .surfaces import Floats, Mesh
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class DirectionSphere:
 
     def remove(self) -> None:
         """Take the layers out of the viewer."""
-        for layer in (self._arrow, self._sphere):
-            if layer is not None and layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        remove_layers(self._viewer, (self._arrow, self._sphere))
         self._sphere = self._arrow = None
         if self._zooms is not None:
             before, fitted = self._zooms

@@ -8,13 +8,32 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from napari_cryodrgn.analysis import RunImages
-from napari_cryodrgn.analysis.validity import Verdict, heterogeneity, without_rigid_motion
+from napari_cryodrgn.analysis import RunImages, validity
+from napari_cryodrgn.analysis.crossed_poses import CrossedPoses
+from napari_cryodrgn.analysis.validity import Verdict, heterogeneity, rigid_motion
 from napari_cryodrgn.errors import CryodrgnError, RunFolderError
 from napari_cryodrgn.imaging import Atoms, hinge, simulate
 from napari_cryodrgn.particles import read, write_simulation
 
-BOX, PIXEL_SIZE, N = 24, 12.0, 500
+BOX, PIXEL_SIZE, N = 24, 12.0, 600
+
+
+class Uneven:
+    """The hinge, moving or held half-way, in images of uneven contrast; a share shows nothing."""
+
+    def __init__(self, moves: bool, contrast: float, junk: float) -> None:
+        self.moves = moves
+        self._molecule, self._contrast, self._junk = hinge(), contrast, junk
+
+    def project(self, t, rotations, shifts, box, pixel_size):
+        contrast = 1 + self._contrast * torch.special.ndtri((89 * t % 1).clamp(0.01, 0.99))
+        there = 97 * t % 1 >= self._junk
+        state = t if self.moves else torch.full_like(t, 0.5)
+        whole = self._molecule.project(state, rotations, shifts, box, pixel_size)
+        return whole * (contrast * there)[:, None, None]
+
+    def volume(self, t, box, pixel_size):
+        return self._molecule.volume(t, box, pixel_size)
 
 
 def atoms(degrees: float = 0.0, shift: float = 0.0) -> torch.Tensor:
@@ -26,15 +45,32 @@ def atoms(degrees: float = 0.0, shift: float = 0.0) -> torch.Tensor:
     return molecule.volume(0.0, BOX, PIXEL_SIZE)
 
 
-def images_of(folder: Path, *, moving: bool, jitter: float, n: int = N, **more) -> RunImages:
-    """A run's images whose poses are wrong by ``jitter`` degrees; it knows no latents."""
-    still = Atoms(hinge().positions(torch.tensor([0.5])).numpy(), sigma=4.5)
-    molecule = hinge() if moving else still
-    star = write_simulation(folder, simulate(molecule, n, BOX, PIXEL_SIZE, snr=0.2, seed=8))
+def images_of(
+    folder: Path,
+    *,
+    moving: bool,
+    n: int = N,
+    jitter: float = 3.0,
+    shift: float = 0.0,
+    wrong: float = 0.0,
+    contrast: float = 0.0,
+    junk: float = 0.0,
+    snr: float = 0.2,
+) -> RunImages:
+    """A run's images; it knows no latents.
+
+    Its poses are wrong by ``jitter`` degrees and ``shift`` pixels, a share ``wrong`` altogether.
+    """
+    molecule = Uneven(moving, contrast, junk)
+    star = write_simulation(folder, simulate(molecule, n, BOX, PIXEL_SIZE, snr=snr, seed=8))
     particles = read(star)
     assert particles.rotations is not None
+    assert particles.shifts is not None
     random = np.random.default_rng(1)
-    wrong = Rotation.from_rotvec(np.radians(jitter) * random.normal(size=(n, 3))).as_matrix()
+    turns = Rotation.from_rotvec(np.radians(jitter) * random.normal(size=(n, 3))).as_matrix()
+    rotations = turns @ particles.rotations
+    lost = random.random(n) < wrong
+    rotations[lost] = Rotation.random(n, rng=random).as_matrix()[lost]
     known = {
         "folder": folder,
         "box": BOX,
@@ -44,10 +80,10 @@ def images_of(folder: Path, *, moving: bool, jitter: float, n: int = N, **more) 
         "indices": None,
         "ctf_path": None,
         "settings": {},
-        "rotations": (wrong @ particles.rotations).astype(np.float32),
-        "shifts": particles.shifts,
+        "rotations": rotations.astype(np.float32),
+        "shifts": (particles.shifts + shift * random.normal(size=(n, 2))).astype(np.float32),
     }
-    return RunImages(SimpleNamespace(**known | more))
+    return RunImages(SimpleNamespace(**known))
 
 
 def verdict(images: RunImages, folder: Path) -> Verdict:
@@ -57,30 +93,65 @@ def verdict(images: RunImages, folder: Path) -> Verdict:
     return found
 
 
-@pytest.mark.parametrize("moving", [False, True], ids=["still", "moving"])
-def test_a_moving_set_is_told_from_a_still_one(tmp_path, moving):
-    found = verdict(images_of(tmp_path, moving=moving, jitter=3.0), tmp_path)
-    assert found.found == moving
-    assert found.n == N
+FAULTS = {
+    "none": {},
+    "contrast": {"contrast": 0.3},
+    "junk": {"junk": 0.2},
+    "wrong poses": {"wrong": 0.2},
+    "poses not exact": {"jitter": 10.0},
+    "shifts not exact": {"shift": 1.0},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_images_and_poses_are_no_motion(tmp_path, fault):
+    found = verdict(images_of(tmp_path, moving=False, **FAULTS[fault]), tmp_path)
+    assert abs(found.excess) < 3 * found.error
+    assert found.error < 0.1
+    assert not found.found
     assert found.details == pytest.approx(BOX * PIXEL_SIZE / 8)
-    if not moving:
-        assert abs(found.excess) < 0.2
 
 
-def test_rigid_motion_and_contrast_are_no_motion():
+@pytest.mark.parametrize(
+    "faults", [{}, {"contrast": 0.3, "junk": 0.1, "jitter": 10.0}], ids=["as is", "faults"]
+)
+def test_motion_is_found(tmp_path, faults):
+    found = verdict(images_of(tmp_path, moving=True, snr=0.5, **faults), tmp_path)
+    assert found.found
+    assert found.excess > 6 * found.error
+
+
+def test_images_that_show_nothing_are_left_out(tmp_path):
+    junk = 0.2
+    found = verdict(images_of(tmp_path, moving=False, junk=junk), tmp_path)
+    assert found.n + found.left_out == N
+    # The rest of the junk fits by chance, or because its pose was refined.
+    assert 0.3 * junk * N < found.left_out < 1.1 * junk * N
+
+
+def test_hardly_an_image_that_fits_is_told(tmp_path, monkeypatch):
+    def none_holds(data, rotations, shifts, halves, limit):
+        yield CrossedPoses(rotations, shifts, torch.arange(len(data)) < 30)
+
+    monkeypatch.setattr(validity, "crossed_poses", none_holds)
+    with pytest.raises(CryodrgnError, match="Only 30 of 100 images match the mean"):
+        verdict(images_of(tmp_path, moving=False, n=100), tmp_path)
+
+
+def test_rigid_motion_and_contrast_are_amounts_of_seven_volumes():
     mean = atoms()
-    components = torch.stack([atoms(2.0) - mean, atoms(shift=2.0) - mean, 0.3 * mean])
+    changes = torch.stack([atoms(2.0) - mean, atoms(shift=2.0) - mean, 0.3 * mean])
     other = torch.from_numpy(np.random.default_rng(0).normal(size=(1, BOX, BOX, BOX))).float()
-    left = without_rigid_motion(torch.cat([mean[None], components, other]))
-    torch.testing.assert_close(left[0], mean)
-    kept = left[1:].flatten(1).norm(dim=1) / torch.cat([components, other]).flatten(1).norm(dim=1)
+    changes = torch.cat([changes, other]).flatten(1)
+    basis, _ = torch.linalg.qr(rigid_motion(mean).flatten(1).T)
+    left = (changes - changes @ basis @ basis.T).norm(dim=1) / changes.norm(dim=1)
     # To first order.
-    assert kept[:3].tolist() == pytest.approx([0, 0, 0], abs=0.12)
-    assert float(kept[3]) == pytest.approx(1, abs=0.01)
+    assert left[:3].tolist() == pytest.approx([0, 0, 0], abs=0.12)
+    assert float(left[3]) == pytest.approx(1, abs=0.01)
 
 
 def test_what_it_cannot_do_without(tmp_path):
-    few = images_of(tmp_path, moving=False, jitter=0, n=30)
+    few = images_of(tmp_path, moving=False, n=30)
     with pytest.raises(CryodrgnError, match="with 30 particles"):
         next(heterogeneity(few, tmp_path))
     few.run.rotations = None

@@ -1,4 +1,4 @@
-"""Whether the particles of a run differ at all in more than noise and their view."""
+"""Whether the particles of a run differ at all in more than noise, contrast and view."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import CryodrgnError
+from ..imaging import shift_phases
+from ..poses import SliceSampler
 from ..training.dataset import Dataset, load
-from ..training.linear import LinearFit, fit_linear, infer_linear
+from ..training.linear import LinearFit, fit_linear
 from ..training.settings import Settings
 from .baseline import given_halves
+from .crossed_poses import CrossedPoses, crossed_poses
 from .half_sets import posed_particles
 from .latent_array import sampled
 from .run_images import RunImages
@@ -31,11 +34,17 @@ _ITERATIONS = 10
 # As small as can be: a mean volume that is damped leaves a part of itself in every image, which
 # would count as motion.
 _RIDGE = 0.005
-_READING, _FITTING = 0.2, 0.75
+# The slope of the mean along the beam has no slice: the slices of the seven are not independent.
+_DEPENDENT = 1e-5
+_READING, _POSING, _FITTING, _MEASURING = 0.2, 0.3, 0.35, 0.14
+_CHUNK = 256
 #: Standard errors by which images must vary more along motion than by chance.
 CLEAR = 4.0
-# The same components turned about the diagonal of the box, which keeps voxel D // 2 in its place.
-_TURNED = ((0, 2, 3, 1), (0, 3, 1, 2))
+# The eight turns by 120 degrees about the diagonals of the box: an exchange of axes, then a half
+# turn, which flips two axes.
+_TURNS = tuple(
+    (axes, flips) for axes in ((1, 2, 0), (2, 0, 1)) for flips in ((), (-3, -2), (-3, -1), (-2, -1))
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,15 @@ class Verdict:
     """How much more images vary along motion seen in other images than along none.
 
     ``excess`` is a share of the noise's variance, with its standard ``error``, over ``n``
-    particles; ``details`` (Å) is the finest detail looked at.
+    particles; ``details`` (Å) is the finest detail looked at. ``left_out`` particles have poses
+    that are no better than chance and are not among the ``n``.
     """
 
     excess: float
     error: float
     n: int
     details: float
+    left_out: int = 0
 
     @property
     def found(self) -> bool:
@@ -60,11 +71,21 @@ class Verdict:
 def heterogeneity(images: RunImages, scratch: Path) -> Iterator[float | Verdict]:
     """Whether motion seen in one half of the particles is there in the other half.
 
-    To each half, at the run's poses, the mean volume and its first two principal components are
-    fitted (Tipping and Bishop, 1999); what contrast and wrong poses look like is taken out of
-    them. Noise alone varies along them by chance: then the images of the other half do not vary
-    along them more than along the same components turned. The run's latent has no part in this,
-    so that it cannot vouch for itself. Yields the fraction done, at last the verdict.
+    Each half's poses are refined against the mean of the other half; images that match it no
+    better at their pose than at the best of 30 random ones are left out. To each half a mean volume
+    and its first two principal components are fitted (Tipping and Bishop, 1999). In each image of
+    the other half, what a wrong contrast, shift or orientation looks like to first order is
+    projected out of the residual and of the components' slices; the squared length of the residual
+    along the components is then 1 on average if it is noise. It is compared with the length along
+    the same components turned in eight ways, where there is no motion but the same residual. The
+    error is that of the mean over the images together with the scatter between the eight, which
+    does not shrink with the number of images.
+
+    What is left is differences between images that no small change of pose and contrast explains,
+    and that other images show too. Many poses that are wrong by more than their refinement can
+    mend, but better than chance, or a second kind of particle, are such differences as well. The
+    run's latent has no part in this, so that it cannot vouch for itself. Yields the fraction done,
+    at last the verdict.
 
     Parameters
     ----------
@@ -76,7 +97,8 @@ def heterogeneity(images: RunImages, scratch: Path) -> Iterator[float | Verdict]
     Raises
     ------
     CryodrgnError
-        If there are no poses, fewer than 40 particles, or images cannot be read.
+        If there are no poses, fewer than 40 particles or 20 in a half whose poses are better than
+        chance, or images cannot be read.
     """
     posed, dark = posed_particles(images)
     if len(posed) < _FEWEST:
@@ -98,78 +120,127 @@ def heterogeneity(images: RunImages, scratch: Path) -> Iterator[float | Verdict]
     assert data is not None
     assert some.rotations is not None
     assert some.shifts is not None
-    rotations = torch.from_numpy(some.rotations)
-    shifts = torch.from_numpy(some.shifts) * (data.box / some.box)
     halves = given_halves(some.half_sets)
     if halves is None:
         halves = torch.arange(len(some)) % 2
-    a, b = ((halves == half).nonzero()[:, 0] for half in (0, 1))
-    excess = torch.zeros(len(some))
-    for number, (own, other) in enumerate(((a, b), (b, a))):
-        fits = fit_linear(
-            data, rotations, shifts, _COMPONENTS, _LIMIT,
-            iterations=_ITERATIONS, seed=0, index=other, ridge=_RIDGE,
-        )  # fmt: skip
-        fit: LinearFit | None = None
-        for done, latest in fits:
-            fit = latest
-            yield _READING + _FITTING * (number + done / _ITERATIONS) / 2
-        assert fit is not None
-        poses = rotations, shifts
-        along = variance_along(data, *poses, fit.volumes, own)
-        turned = [torch.cat([fit.volumes[:1], fit.volumes[1:].permute(p)]) for p in _TURNED]
-        chance = [variance_along(data, *poses, volumes, own) for volumes in turned]
-        excess[own] = along - torch.stack(chance).mean(0)
     limit = min(_LIMIT, data.lattice.limit)
-    yield Verdict(
-        float(excess.mean()),
-        float(excess.std()) / len(excess) ** 0.5,
-        len(excess),
-        data.box * data.pixel_size / limit,
-    )
+    rotations = torch.from_numpy(some.rotations)
+    shifts = torch.from_numpy(some.shifts) * (data.box / some.box)
+    poses: CrossedPoses | None = None
+    for polished in crossed_poses(data, rotations, shifts, halves, limit):
+        if isinstance(polished, CrossedPoses):
+            poses = polished
+        else:
+            yield _READING + _POSING * polished
+    assert poses is not None
+    a, b = (((halves == half) & poses.holds).nonzero()[:, 0] for half in (0, 1))
+    n = len(a) + len(b)
+    if 2 * min(len(a), len(b)) < _FEWEST:
+        raise CryodrgnError(
+            f"Only {n:,} of {len(some):,} images match the mean volume at their poses better than "
+            "at random ones: it cannot be told whether they differ."
+        )
+    lengths = torch.empty(len(some), 1 + len(_TURNS))
+    done = _READING + _POSING
+    for own, other in ((a, b), (b, a)):
+        fit: LinearFit | None = None
+        for _, latest in fit_linear(
+            data, poses.rotations, poses.shifts, _COMPONENTS, limit,
+            iterations=_ITERATIONS, seed=0, index=other, ridge=_RIDGE,
+        ):  # fmt: skip
+            fit = latest
+            done += _FITTING / (2 * _ITERATIONS)
+            yield done
+        assert fit is not None
+        for part, measured in lengths_along(data, poses, fit.volumes, own, limit):
+            lengths[part] = measured
+            done += _MEASURING * len(part) / n
+            yield done
+    details = data.box * data.pixel_size / limit
+    yield _verdict(lengths[poses.holds].double(), details, len(some) - n)
 
 
-def without_rigid_motion(volumes: Float[Tensor, "q z y x"]) -> Float[Tensor, "q z y x"]:
-    """A mean volume and components, these made orthogonal to the mean and its rigid motions.
+def _verdict(lengths: Float[Tensor, "n sets"], details: float, left_out: int) -> Verdict:
+    """From squared lengths along motion, the first, and along what is none."""
+    n, controls = len(lengths), lengths.shape[1] - 1
+    excess = lengths[:, 0] - lengths[:, 1:].mean(1)
+    # By as much as controls lie from each other may the motion lie off without being one. Part of
+    # that is the noise of the images over again, which keeps the error on the safe side.
+    scatter = lengths[:, 1:].mean(0).var() * (1 + 1 / controls)
+    error = float((excess.var() / n + scatter).sqrt())
+    return Verdict(float(excess.mean()), error, n, details, left_out)
 
-    To first order, errors of poses and of contrast are amounts of seven volumes: the mean, its
-    three derivatives, and its three derivatives by rotation about the centre D // 2.
+
+def rigid_motion(mean: Float[Tensor, "z y x"]) -> Float[Tensor, "7 z y x"]:
+    """The mean, its three slopes, and its three derivatives by rotation about the centre D // 2.
+
+    To first order, errors of contrast and of poses are amounts of these seven volumes.
     """
-    mean = volumes[0]
     k = torch.fft.fftfreq(len(mean), 1 / math.tau)
     # Differences between voxels would err by half at the finest details looked at.
     waves = torch.stack(torch.meshgrid(k, k, k, indexing="ij")).to(mean)
     slopes = torch.fft.ifftn(1j * waves * torch.fft.fftn(mean), dim=(1, 2, 3)).real
     line = torch.arange(len(mean)) - len(mean) // 2
     place = torch.stack(torch.meshgrid(line, line, line, indexing="ij")).to(mean)
-    turns = torch.linalg.cross(place, slopes, dim=0)
-    rigid = torch.cat([mean[None], slopes, turns]).flatten(1).T
-    basis, _ = torch.linalg.qr(rigid.double())
-    components = volumes[1:].flatten(1).double().T
-    components = components - basis @ (basis.T @ components)
-    return torch.cat([mean[None], components.T.float().reshape(volumes[1:].shape)])
+    return torch.cat([mean[None], slopes, torch.linalg.cross(place, slopes, dim=0)])
 
 
-def variance_along(
+def lengths_along(
     data: Dataset,
-    rotations: Float[Tensor, "n 3 3"],
-    shifts: Float[Tensor, "n 2"],
+    poses: CrossedPoses,
     volumes: Float[Tensor, "q z y x"],
     index: Int[Tensor, " m"],
-) -> Float[Tensor, " m"]:
-    """Squared length of what the mean leaves of images along components, over that of noise.
+    limit: float,
+) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b sets"]]]:
+    """Squared length of images' residuals along components, over that of noise.
 
-    Rigid motion is taken out of the components first. 1 on average where there is only noise.
+    ``volumes`` are the mean and the components, and the sets these components and their eight
+    turned copies. Rigid motion of the mean and contrast are projected out in every image. Yields
+    particles, and their lengths, batch by batch.
     """
-    volumes = without_rigid_motion(volumes)
-    size = volumes.flatten(1).norm(dim=1)
-    scale = size[:1] / size[1:].clamp_min(1e-20)
-    volumes[1:] *= scale[:, None, None, None]
-    limit = min(_LIMIT, data.lattice.limit)
-    mean, covariance, _ = infer_linear(data, rotations, shifts, volumes, limit, index)
-    # Back from the posterior, of covariance (2 G + 1)^-1, to what it was made of.
-    precision = torch.linalg.inv(covariance)
-    pull = (precision @ mean[..., None])[..., 0]
-    noise = precision - torch.eye(precision.shape[1])
-    length: Tensor = (pull * torch.linalg.solve(noise, pull)).sum(1) / pull.shape[1]
-    return length
+    rigid = rigid_motion(volumes[0])
+    # Taken out in space, too: what is turned shall be motion.
+    basis, _ = torch.linalg.qr(rigid.flatten(1).T.double())
+    flat = volumes[1:].flatten(1).double()
+    motion = (flat - flat @ basis @ basis.T).float().reshape(volumes[1:].shape)
+    sets = torch.cat([motion, *(_turned(motion, *turn) for turn in _TURNS)])
+    stack = torch.cat([volumes[:1], _normal(rigid), _normal(sets)])
+    sampler = SliceSampler(data.lattice, stack, limit)
+    q = len(motion)
+    for part, pixels, ctf in data.batches(_CHUNK, limit, index):
+        k = data.lattice.k[: pixels.shape[1]]
+        slices = sampler.of_all(poses.rotations[part], len(k)) * ctf
+        residual = pixels * shift_phases(k, data.box, poses.shifts[part]) - slices[0]
+        rows = torch.cat([slices[1:], residual[None]]).transpose(0, 1)
+        parts = torch.view_as_real(rows).flatten(2).double()
+        free = _without(parts[:, :7], parts[:, 7:])
+        modes, rest = free[:, :-1].unflatten(1, (-1, q)), free[:, None, -1, :, None]
+        pull, power = modes @ rest, modes @ modes.transpose(2, 3)
+        # E|n|² = 1 of a complex pixel: a half of each of its parts.
+        length = 2 / q * (pull * torch.linalg.solve(power, pull)).sum((2, 3))
+        yield part, length.float()
+
+
+def _without(
+    known: Float[Tensor, "batch 7 values"], rows: Float[Tensor, "batch m values"]
+) -> Float[Tensor, "batch m values"]:
+    """Rows without what they have along ``known``."""
+    size = known.norm(dim=2, keepdim=True).amax(1, keepdim=True)
+    known = known / size
+    eye = torch.eye(known.shape[1], dtype=known.dtype)
+    system = known @ known.transpose(1, 2) + _DEPENDENT * eye
+    amounts: Tensor = torch.linalg.solve(system, known @ rows.transpose(1, 2))
+    return rows - amounts.transpose(1, 2) @ known
+
+
+def _turned(
+    volumes: Float[Tensor, "q z y x"], axes: tuple[int, ...], flips: tuple[int, ...]
+) -> Float[Tensor, "q z y x"]:
+    """Volumes with their axes exchanged and flipped about voxel D // 2."""
+    turned: Tensor = volumes.permute(0, *(1 + axis for axis in axes))
+    return turned.flip(flips).roll((1,) * len(flips), flips) if flips else turned
+
+
+def _normal(volumes: Float[Tensor, "q z y x"]) -> Float[Tensor, "q z y x"]:
+    size: Tensor = volumes.flatten(1).norm(dim=1).clamp_min(1e-20)
+    return volumes / size[:, None, None, None]

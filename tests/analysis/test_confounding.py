@@ -93,8 +93,7 @@ def test_directions_and_their_opposites_are_seen():
 def test_micrographs_of_few_particles():
     run, known, random = setting(2000, 3)
     codes = known["micrograph"].data
-    level = random.normal(size=codes.max() + 1)
-    run.latents.mu[:, 0] = 2 * (np.sqrt(0.2) * level[codes] + np.sqrt(0.8) * run.latents.mu[:, 0])
+    with_levels(run, codes, 0.2, random)
     found = by_name(run, known)
     assert found["micrograph"].strength == pytest.approx(0.2, abs=0.06)
     assert found["micrograph"].warns
@@ -103,6 +102,73 @@ def test_micrographs_of_few_particles():
     codes[:] = np.arange(2000)
     known["micrograph"] = Values("micrograph", codes, tuple(map(str, range(2000))))
     assert "micrograph" not in by_name(run, known)
+
+
+def with_levels(run, codes, share: float, random) -> None:
+    """Let the first axis hold a share that micrographs tell."""
+    level = random.normal(size=codes.max() + 1)[codes]
+    run.latents.mu[:, 0] = 2 * (np.sqrt(share) * level + np.sqrt(1 - share) * run.latents.mu[:, 0])
+
+
+@pytest.mark.parametrize(("n", "micrographs"), [(100_000, 5_000), (400_000, 40_000)])
+def test_many_micrographs(n, micrographs):
+    run, known, random = setting(n, 6)
+    codes = random.permutation(np.repeat(np.arange(micrographs), n // micrographs)).astype(np.int32)
+    labels = tuple(map(str, range(micrographs)))
+    known = {"micrograph": Values("micrograph", codes, labels)}
+    nothing = by_name(run, known)["micrograph"]
+    assert abs(nothing.strength) < 0.02
+    assert not nothing.warns
+    with_levels(run, codes, 0.3, random)
+    found = by_name(run, known)["micrograph"]
+    assert found.strength == pytest.approx(0.3, abs=0.03)
+    assert found.p == 1 / 200
+    assert found.warns
+    # What is shown are micrographs with their own numbers.
+    assert len(found.x) <= 50_000
+    assert found.x.max() > 0.9 * micrographs
+    places = np.unique(found.x, return_counts=True)[1]
+    assert places.max() == min(20, n // micrographs)
+
+
+def test_few_large_groups_are_sampled_as_they_are():
+    run, _, random = setting(80_000, 7)
+    codes = (random.random(80_000) < 0.1).astype(np.int32)
+    run.latents.mu[:, 0] += 2 * codes
+    found = by_name(run, {"optics_group": Values("optics group", codes, ("a", "b"))})
+    group = found["optics group"]
+    assert len(group.x) == 50_000
+    assert group.x.mean() == pytest.approx(0.1, abs=0.01)
+    # 4 times 0.1 times 0.9, besides the 1 of noise.
+    assert group.strength == pytest.approx(0.36 / 1.36, abs=0.02)
+    assert group.warns
+
+
+def test_an_axis_of_no_variance_is_none():
+    run, known, _ = setting(3000, 1, zdim=4)
+    run.latents.mu[:, 3] = 1e-3 * (known["defocus"].data - 2)
+    found = by_name(run, known)
+    assert found["defocus"].strength < 0.03
+    assert not any(c.warns for c in found.values())
+    # With 3 % of the variance it is one.
+    run.latents.mu[:, 3] = 0.5 * (known["defocus"].data - 2)
+    assert by_name(run, known)["defocus"].axis == 3
+
+
+def test_what_is_known_of_some_is_looked_at_in_them():
+    run, known, _ = setting(3000, 1)
+    defocus = known["defocus"].data
+    run.latents.mu[:, 0] = 3 * (defocus - 2)
+    expected = 3 * (defocus - 2)
+    defocus[::2] = np.nan
+    found = by_name(run, known)["defocus"]
+    assert found.strength > 0.97
+    assert found.warns
+    np.testing.assert_array_equal(np.sort(found.x), np.sort(defocus[1::2]))
+    assert abs(np.corrcoef(found.x, found.y)[0, 1]) > 0.99
+    assert np.ptp(expected[1::2]) == pytest.approx(np.ptp(found.y), rel=0.05)
+    defocus[59:] = np.nan
+    assert "defocus" not in by_name(run, known)
 
 
 def test_a_million_particles_in_seconds():

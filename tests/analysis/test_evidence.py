@@ -12,8 +12,15 @@ import torch
 from torch import Tensor
 
 from napari_cryodrgn.analysis import RunImages
-from napari_cryodrgn.analysis.evidence import Examiner, MeanFrc, Rings, noise_level, some_rows
-from napari_cryodrgn.errors import ParticleFileError, RunFolderError
+from napari_cryodrgn.analysis.evidence import (
+    Examiner,
+    MeanFrc,
+    Rings,
+    half_map_resolution,
+    noise_level,
+    some_rows,
+)
+from napari_cryodrgn.errors import CryodrgnError, ParticleFileError, RunFolderError
 from napari_cryodrgn.imaging import FourierGrid, Lattice, Map, hinge, simulate, slice_points
 from napari_cryodrgn.particles import Volume, read, write_simulation
 
@@ -150,8 +157,30 @@ def test_noise_stays_below_its_level() -> None:
 
     frc = Rings.of(noise(), noise(), lattice).frc()
     level = noise_level(lattice)
-    below = (frc.abs() < level).float().mean(0)[3:]
-    np.testing.assert_allclose(below, 0.954, atol=0.02)
+    np.testing.assert_allclose((frc < level).float().mean(0)[3:], 0.95, atol=0.015)
+    # Of means of images it is as much smaller as their errors are.
+    means = frc.reshape(-1, 16, frc.shape[1]).mean(1)
+    assert float((means < level / 4).float()[:, 3:].mean()) == pytest.approx(0.95, abs=0.01)
+
+
+def test_the_resolution_of_the_half_maps(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(folder=tmp_path, box=32, pixel_size=8.0)
+    assert half_map_resolution(run) is None
+    path = tmp_path / "fsc.csv"
+    # Falls through 0.143 at shell 4.5 of 256 Å.
+    rows = enumerate((0.9, 0.8, 0.6, 0.243, 0.043, 0.0), 1)
+    lines = [f"{shell},{256 / shell:.3f},{value}" for shell, value in rows]
+    path.write_text("\n".join(["shell,resolution_angstrom,fsc", *lines, ""]))
+    assert half_map_resolution(run) == pytest.approx(256 / 4.5)
+    run.pixel_size = None
+    assert half_map_resolution(run) is None
+    run.pixel_size = 8.0
+    path.write_text("shell,resolution_angstrom,fsc\n1,256.0\n")
+    with pytest.raises(RunFolderError, match=r"fsc\.csv cannot be read"):
+        half_map_resolution(run)
+    path.write_text("shell,resolution_angstrom,fsc\n")
+    with pytest.raises(RunFolderError, match="no curve"):
+        half_map_resolution(run)
 
 
 def test_before_there_are_latents_the_consensus_speaks(star: Path, truth: Tensor) -> None:
@@ -181,6 +210,8 @@ def test_a_mean_can_be_stopped(star: Path, truth: Tensor) -> None:
     examiner = Examiner(RunImages(run_of(star, truth)))
     found = list(examiner.mean_frc(np.arange(100), lambda: next(asked)))
     assert found == [0.04, 0.08]
+    with pytest.raises(CryodrgnError, match="No particles are selected"):
+        list(examiner.mean_frc([], lambda: False))
 
 
 def test_rows_are_spread_over_the_selection() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from napari_cryodrgn.analysis import RunImages, alignment, back_project
+from napari_cryodrgn.analysis import RunImages, alignment, back_project, half_sets
 from napari_cryodrgn.analysis.baseline import given_halves
 from napari_cryodrgn.analysis.half_sets import (
     HalfCurve,
@@ -93,8 +93,25 @@ def test_groups_have_curves_and_small_ones_none(star, tmp_path):
     assert good.resolution() < 0.8 * bad.resolution()
     assert good.resolution() < good.resolution(0.5)
     assert good.pixel_size == PIXEL_SIZE
+    assert good.shared_poses
     with pytest.raises(CryodrgnError, match="at least 20 particles"):
         curves(images, {"tiny": tiny}, tmp_path)
+
+
+def test_a_half_set_of_few_is_none(star, tmp_path):
+    images = RunImages(run_of(star))
+    first = read(star).half_sets == 1
+    few = np.flatnonzero(~first)[:9]
+    mask = first & (np.cumsum(first) <= 60)
+    mask[few] = True
+    (curve,) = curves(images, {"uneven": mask}, tmp_path)
+    assert curve.n == 69
+    assert curve.how == (
+        "every other particle, as the file has only 9 of these in one of its half sets"
+    )
+    mask[np.flatnonzero(~first)[9]] = True
+    (curve,) = curves(images, {"enough": mask}, tmp_path)
+    assert curve.how == "half sets of the file"
 
 
 def test_poses_of_the_run_in_pixels_of_the_images(star):
@@ -118,6 +135,23 @@ def test_halves_as_files(star, tmp_path):
     np.testing.assert_allclose(read(other).rotations, run.rotations[::2], atol=1e-4)
 
 
+def test_halves_are_written_both_or_none(star, tmp_path, monkeypatch):
+    written = []
+
+    def export(run, mask, path):
+        if written:
+            raise CryodrgnError("The disk is full.")
+        written.append(path)
+        path.write_text("data_particles")
+        path.with_suffix(".origin.json").write_text("{}")
+
+    monkeypatch.setattr(half_sets, "export", export)
+    with pytest.raises(CryodrgnError, match="disk is full"):
+        split_halves(run_of(star), None, tmp_path / "halves")
+    assert written == [tmp_path / "halves" / "half_1.star"]
+    assert list((tmp_path / "halves").iterdir()) == []
+
+
 def test_two_runs_are_compared_in_one_frame(star, monkeypatch):
     # A coarser grid of rotations is enough for so few details.
     monkeypatch.setattr(alignment, "_N_SIDE", 2)
@@ -130,9 +164,45 @@ def test_two_runs_are_compared_in_one_frame(star, monkeypatch):
         found = Volume(volume.numpy(), PIXEL_SIZE)
         return run_of(star, consensus=lambda: found, **more)
 
-    same = compare_runs(run(density), run(turned))
+    same = compare_runs(run(density), run(turned, particles_path=Path("/other.star")))
     assert same.n == 2 * N
     assert same.how == "two runs"
+    assert not same.shared_poses
+    assert same.pixel_size == PIXEL_SIZE
     assert same.fsc[:8].min() > 0.9
+
+
+def test_whether_two_runs_are_independent_is_said(star, monkeypatch):
+    monkeypatch.setattr(half_sets, "align_volumes", lambda a, _: SimpleNamespace(volume=a))
+    # Falls off, with noise that both do not share.
+    density = hinge().volume(0.5, BOX, PIXEL_SIZE)
+    noise = torch.randn(2, *density.shape, generator=torch.Generator().manual_seed(0))
+
+    def half(number, poses="search", **more):
+        volume = Volume((density + density.std() * noise[number - 1]).numpy(), PIXEL_SIZE)
+        fields = {
+            "settings": {"poses": poses},
+            "particles_path": Path(f"/data/half_{number}.star"),
+            "consensus": lambda: volume,
+        }
+        return run_of(star, **fields | more)
+
+    same = compare_runs(half(1), half(2))
+    assert same.how == "two runs"
+    # One at poses that were found with both halves.
+    given = compare_runs(half(1), half(2, "given"))
+    assert given.how.startswith("two runs at given poses: not independent")
+    again = compare_runs(half(1), half(2, particles_path=Path("/data/half_1.star")))
+    assert again.how == "two runs that share particles: not independent"
+    rows = np.arange(N)
+    apart = {"particles_path": star, "indices": rows[::2]}
+    other = half(2, **apart | {"indices": rows[1::2]})
+    assert compare_runs(half(1, **apart), other).how == "two runs"
+    # Pixels of unknown size are none of 1 Å.
+    unknown = compare_runs(half(1, pixel_size=None), half(2, pixel_size=None))
+    assert unknown.pixel_size is None
+    assert unknown.resolution(0.5) == pytest.approx(same.resolution(0.5) / PIXEL_SIZE)
+    with pytest.raises(RunFolderError, match="24 px of unknown size, that of one is 24 px of 12 Å"):
+        compare_runs(half(1), half(2, pixel_size=None))
     with pytest.raises(RunFolderError, match="its box is 32 px"):
-        compare_runs(run(density), run(density, box=32))
+        compare_runs(half(1), half(2, box=32))

@@ -161,3 +161,19 @@ def test_few_views():
     alone = orientation_bias(top(1))
     assert alone.n == 1
     assert alone.efficiency == 0
+
+
+@pytest.mark.parametrize("n", [10, 30, 100, 300, 2000])
+def test_few_even_views_are_told_from_preferred_ones(n):
+    """The sampling compensation factor of ten even views is 0.04."""
+    biases = [orientation_bias(even(n, seed)) for seed in range(12)]
+
+    for name in ("scf", "efficiency"):
+        values = np.array([getattr(bias, name) for bias in biases])
+        expected = getattr(biases[0], f"{name}_if_even")
+        assert expected == getattr(biases[1], f"{name}_if_even")
+        # A mean of 12 against one of 8, and three standard errors.
+        assert abs(values.mean() - expected) < 3 * values.std() * np.sqrt(1 / 12 + 1 / 8) + 0.005
+    assert (biases[0].scf_if_even < 0.4) == (n < 100)
+    preferred = orientation_bias(side(n))
+    assert preferred.scf < 0.9 * preferred.scf_if_even

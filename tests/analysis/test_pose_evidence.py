@@ -9,6 +9,7 @@ import torch
 
 from napari_cryodrgn.analysis import RunImages
 from napari_cryodrgn.analysis.pose_evidence import PoseFinder, noise_power, pose_difference
+from napari_cryodrgn.errors import CryodrgnError
 from napari_cryodrgn.imaging import hinge, simulate
 from napari_cryodrgn.particles import Volume, read, write_simulation
 from napari_cryodrgn.poses import angular_distance, expmap
@@ -87,6 +88,7 @@ def test_true_poses_are_confirmed(finder, simulation):
         assert found.difference.shift < 0.7
         best = found.posterior.peaks[0]
         assert best.score > found.score > best.score - 12
+        assert found.own_tail > 0.001
         own = angular_distance(best.rotation, torch.from_numpy(simulation.rotations[row]))
         assert float(own) == pytest.approx(found.difference.angle, abs=0.05)
 
@@ -100,6 +102,19 @@ def test_a_wrong_pose_is_found_out(images, simulation):
     assert found.difference is not None
     assert found.difference.angle > 60
     assert found.score < found.posterior.peaks[0].score - 10
+    assert found.own_tail < 1e-4
+
+
+@pytest.mark.parametrize("last", [0, 1, 7])
+def test_what_is_no_longer_wanted_is_given_up(images, finder, simulation, last):
+    def after(count):
+        calls = iter(range(count))
+        return lambda: next(calls, None) is None
+
+    with pytest.raises(CryodrgnError, match="given up"):
+        PoseFinder(images, after(last))
+    with pytest.raises(CryodrgnError, match="given up"):
+        finder(0, volume_of(simulation, 0)[None], after(last))
 
 
 def test_projections_explain_the_image(finder, simulation):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +10,16 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from napari_cryodrgn.analysis import RunImages
-from napari_cryodrgn.analysis.slice_power import CentralSlices
-from napari_cryodrgn.analysis.slices import axis_plane, correlation, cut, view_plane
-from napari_cryodrgn.imaging import hinge, simulate
+from napari_cryodrgn.analysis.slice_power import CentralSlices, SlicePower
+from napari_cryodrgn.analysis.slices import (
+    axis_plane,
+    correlation,
+    cut,
+    low_pass,
+    scale_to,
+    view_plane,
+)
+from napari_cryodrgn.imaging import Lattice, hinge, simulate
 from napari_cryodrgn.model.points import fourier_crop
 from napari_cryodrgn.particles import read, write_simulation
 
@@ -79,6 +87,29 @@ def test_correlation_by_its_definition():
     assert correlation(a, np.ones_like(a)) == 0
 
 
+def test_a_low_pass_halves_waves_of_its_resolution():
+    z, _, x = np.meshgrid(*(np.arange(n) for n in (24, 10, 32)), indexing="ij")
+    size = (3.0, 2.0, 2.0)
+    # Waves of 8 Å along x and of 18 Å along z.
+    for wave, period in ((np.cos(2 * np.pi * x * 2 / 8), 8), (np.cos(2 * np.pi * z * 3 / 18), 18)):
+        volume = (1 + wave).astype(np.float32)
+        for resolution in (8.0, 18.0):
+            gain = 0.5 ** ((resolution / period) ** 2)
+            expected = 1 + gain * wave
+            found = low_pass(volume, size, resolution)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_scale_is_that_of_least_squares():
+    random = np.random.default_rng(3)
+    b = random.normal(size=500)
+    a = 2.5 * b + 0.3 * random.normal(size=500)
+    (expected,), *_ = np.linalg.lstsq(b[:, None], a, rcond=None)
+    assert scale_to(a, b) == pytest.approx(expected)
+    assert scale_to(-a, b) == 1
+    assert scale_to(a, 0 * b) == 1
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> RunImages:
     simulation = simulate(hinge(), 40, BOX, SIZE, snr=1e6, seed=3)
@@ -112,6 +143,19 @@ def test_power_of_noiseless_images_is_that_of_the_slices_times_the_ctf(images):
     np.testing.assert_allclose(one.expected, one.volume * one.ctf, rtol=1e-5)
     np.testing.assert_allclose(one.images, images.pixels([7])[0].abs().square(), rtol=1e-5)
     np.testing.assert_allclose(slices.alone(images.run.rotations[7]).volume, one.volume, rtol=1e-5)
+
+
+def test_where_noise_dominates():
+    lattice = Lattice.create(BOX, 11)
+    rings = np.arange(1, 12)
+    signal = np.where(rings == 3, 0.0, 10.0 ** -(rings - 5.0))  # the CTF passes through zero
+    shell = np.concatenate([[0], signal])[lattice.shell.numpy()].astype(np.float32)
+    power = SlicePower(1, lattice, shell, np.ones_like(shell), shell, shell + 1)
+    # Signal 1 at ring 5, 0.1 at ring 6: noise has ten times as much from about there.
+    assert power.noise_from in (6, 7)
+    assert replace(power, images=1.5 * shell).noise_from is None
+    assert replace(power, images=shell + 1e9).noise_from == 1
+    assert replace(power, images=None).noise_from is None
 
 
 def test_a_coarser_grid_of_the_same_cube_has_the_same_power():

@@ -44,8 +44,7 @@ def test_running_variance_is_the_variance():
     volumes = mean + np.tensordot(latents, parts, 1)
     np.testing.assert_allclose(found.mean, volumes.mean(0), atol=1e-5)
     np.testing.assert_allclose(found.deviation, volumes.std(0, ddof=1), atol=1e-5)
-    between = volumes.var(0, ddof=1).mean()
-    assert found.share == pytest.approx(between / (between + volumes.mean(0).var()), rel=1e-4)
+    assert found.variance == pytest.approx(volumes.var(0, ddof=1).mean(), rel=1e-4)
     assert found.n == 17
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from napari_cryodrgn.errors import CryodrgnError
 from napari_cryodrgn.imaging import Lattice, shift_phases
 from napari_cryodrgn.poses import (
     PosePosterior,
@@ -54,6 +55,22 @@ def test_every_level_accounts_for_all_poses(take_pictures: Any) -> None:
     limits = [level.limit for level in trace.levels]
     assert limits == sorted(limits)
     assert limits[-1] == SETTINGS.last_limit
+
+
+def test_a_trace_that_is_no_longer_wanted_is_given_up(take_pictures: Any) -> None:
+    p = take_pictures(1, 0.1)
+    search = PoseSearch(p.lattice, p.volumes[[5]], SETTINGS)
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    before = deepcopy(search.statistics)
+    with pytest.raises(CryodrgnError, match="given up"):
+        search.trace(p.pixels, p.ctf, stop)
+    assert len(asked) == 4
+    assert search.statistics == before
 
 
 def test_the_bound_of_another_search_is_used(take_pictures: Any) -> None:

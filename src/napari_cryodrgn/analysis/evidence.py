@@ -11,13 +11,25 @@ from jaxtyping import Bool, Complex, Float, Float32
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..imaging import CTFParameters, FourierGrid, Lattice, pixels_to_images, shift_phases
+from ..errors import CryodrgnError, RunFolderError
+from ..imaging import (
+    CTFParameters,
+    FourierGrid,
+    Lattice,
+    pixels_to_images,
+    resolution,
+    shift_phases,
+)
 from ..imaging import slice_points as points_of
+from .run import Run
 from .run_images import RunImages
 
 #: Particles that a mean goes over at most.
 AVERAGED = 500
 _CHUNK = 4
+_PERCENTILE_95 = 1.645
+# FSC of two half maps where the whole map is at its resolution (Rosenthal and Henderson, 2003).
+_HALF_MAPS = 0.143
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,9 +227,11 @@ class Examiner:
         Raises
         ------
         CryodrgnError
-            As `of`.
+            As `of`; or if there are no rows.
         """
         rows = np.asarray(rows)
+        if not len(rows):
+            raise CryodrgnError("No particles are selected.")
         parts = []
         for start in range(0, len(rows), _CHUNK):
             if stop():
@@ -250,9 +264,37 @@ def some_rows(n: int, mask: Bool[NDArray[np.bool_], " n"] | None, most: int) -> 
 
 
 def noise_level(lattice: Lattice) -> Float[Tensor, " shells"]:
-    """FRC (shells,) that 95 % of images of pure noise stay below: two standard deviations.
+    """FRC (shells,) that 95 % of images of pure noise stay below, of one image.
 
-    2 / sqrt(n) with the n pixels of a whole ring.
+    1.645 / sqrt(n) with the n pixels of a whole ring, the 95th percentile of a normal
+    distribution; that of the mean of m images is 1 / sqrt(m) of it.
     """
     size = torch.bincount(lattice.shell, minlength=lattice.n_shells)
-    return (2 / (2 * size).clamp_min(1).sqrt()).clamp_max(1)
+    return (_PERCENTILE_95 / (2 * size).clamp_min(1).sqrt()).clamp_max(1)
+
+
+def half_map_resolution(run: Run) -> float | None:
+    """Resolution in Å at which the half maps that a run wrote at its end agree (FSC 0.143).
+
+    Beyond it, that images agree with volumes trained on them is not evidence: the noise of these
+    same images may be in the volumes. The finest of the box if they agree throughout; None where
+    the run left no such curve: before its end, or of cryoDRGN.
+
+    Raises
+    ------
+    RunFolderError
+        If ``fsc.csv`` is damaged.
+    """
+    path = run.folder / "fsc.csv"
+    if run.pixel_size is None or not path.is_file():
+        return None
+    try:
+        rows = path.read_text(encoding="utf-8").splitlines()[1:]
+        if not rows:
+            raise RunFolderError(run.folder, "fsc.csv holds no curve.")
+        found = np.loadtxt(rows, delimiter=",", usecols=2, ndmin=1)
+    except (OSError, ValueError) as error:
+        raise RunFolderError(run.folder, f"fsc.csv cannot be read ({error}).") from error
+    # Shell 0 is left out of the file.
+    curve = torch.from_numpy(np.concatenate([[1.0], found]))
+    return resolution(curve, _HALF_MAPS, run.box, run.pixel_size)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import CryodrgnError, RunFolderError
 from ..imaging import fsc, resolution
 from ..particles import ParticleSet
+from ..particles.origin import origin_path
 from .alignment import align_volumes
 from .baseline import Baseline, back_project, given_halves
 from .run import Run
@@ -22,15 +23,20 @@ from .selection_export import export
 from .source_table import given_ctf
 
 Mask = Bool[NDArray[np.bool_], " n"]
-# Fewer particles give no half map to speak of.
-_FEWEST = 20
+# Fewer particles give no half map to speak of: of a group, and of each of its halves.
+_FEWEST, _FEWEST_OF_HALF = 20, 10
+_DEPENDENT = {
+    "poses": "two runs at given poses: not independent unless these were found apart",
+    "particles": "two runs that share particles: not independent",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class HalfCurve:
     """Fourier shell correlation (box // 2,) of two volumes of ``n`` particles together.
 
-    ``how`` says what the two are of. ``pixel_size`` is in Å.
+    ``how`` says what the two are of, and ``shared_poses`` whether they are halves of one run, whose
+    poses both share. ``pixel_size`` is in Å, None if unknown.
     """
 
     name: str
@@ -38,13 +44,18 @@ class HalfCurve:
     n: int
     fsc: Float32[NDArray[np.float32], " shells"]
     box: int
-    pixel_size: float
+    pixel_size: float | None
+    shared_poses: bool = True
 
     def resolution(self, threshold: float = 0.143) -> float | None:
-        """Resolution in Å where it falls below ``threshold``; None if it never does."""
+        """Where it falls below ``threshold``; None if it never does.
+
+        In Å, or in pixels where their size is not known.
+        """
         if bool((self.fsc >= threshold).all()):
             return None
-        return resolution(torch.from_numpy(self.fsc), threshold, self.box, self.pixel_size)
+        size = self.pixel_size or 1.0
+        return resolution(torch.from_numpy(self.fsc), threshold, self.box, size)
 
 
 def posed_particles(images: RunImages) -> tuple[ParticleSet, bool]:
@@ -75,9 +86,10 @@ def half_map_curves(
 ) -> Iterator[float | HalfCurve]:
     """FSC between back-projections of two halves of each group, at the run's poses.
 
-    The halves are those that the particles' file tells, else every other particle. Unless their
-    poses were found apart too, the curve is optimistic at high resolution (Scheres and Chen,
-    2012). Groups of fewer than 20 particles are left out. Yields the fraction done, too.
+    The halves are those that the particles' file tells, if there are 10 particles in each of them,
+    else every other particle. They share poses that were found with all of these particles, so
+    the curve is optimistic at high resolution (Scheres and Chen, 2012). Groups of fewer than 20
+    particles are left out. Yields the fraction done, too.
 
     Parameters
     ----------
@@ -104,10 +116,10 @@ def half_map_curves(
         raise CryodrgnError(f"Two half maps need at least {_FEWEST} particles.")
     total = sum(map(len, parts.values()))
     before = 0
-    for name, part in parts.items():
+    for name, whole in parts.items():
+        part, how = _halved(whole)
         for outcome in back_project(part, scratch, box=box, invert_contrast=dark):
             if isinstance(outcome, Baseline):
-                how = "half sets of the file" if outcome.given else "every other particle"
                 curve = np.asarray(outcome.fsc.cpu(), np.float32)
                 yield HalfCurve(name, how, len(part), curve, box, outcome.pixel_size)
             else:
@@ -115,11 +127,25 @@ def half_map_curves(
         before += len(part)
 
 
+def _halved(particles: ParticleSet) -> tuple[ParticleSet, str]:
+    """Particles without the half sets of their file if these are of no use, and what halves are."""
+    told = given_halves(particles.half_sets)
+    if told is None:
+        return particles, "every other particle"
+    least = int(torch.bincount(told).min())
+    if least >= _FEWEST_OF_HALF:
+        return particles, "half sets of the file"
+    how = f"every other particle, as the file has only {least} of these in one of its half sets"
+    return replace(particles, half_sets=None), how
+
+
 def split_halves(run: Run, half_sets: NDArray[np.int8] | None, folder: Path) -> tuple[Path, Path]:
     """Write the two halves of a run's particles as ``half_1.star`` and ``half_2.star``.
 
-    Of a run on a .cs file they are .cs files. To be trained apart: what the two runs agree on is
-    in no way due to noise that they share (Scheres and Chen, 2012).
+    Of a run on a .cs file they are .cs files. They are written both or none. To be trained apart,
+    each with a search of its own poses: then what the two runs agree on is in no way due to noise
+    that they share (Scheres and Chen, 2012). The poses in the files are those of this run, which
+    were found with both halves: two trainings at these would not be independent.
 
     Parameters
     ----------
@@ -147,31 +173,62 @@ def split_halves(run: Run, half_sets: NDArray[np.int8] | None, folder: Path) -> 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CryodrgnError(f"{folder} cannot be made: {error.strerror}.") from error
-    for path, mask in zip(paths, (~second, second), strict=True):
-        export(run, mask, path)
+    try:
+        for path, mask in zip(paths, (~second, second), strict=True):
+            export(run, mask, path)
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+            origin_path(path).unlink(missing_ok=True)
+        raise
     return paths
 
 
 def compare_runs(run: Run, other: Run) -> HalfCurve:
     """FSC between the consensus volumes of two runs, the other turned onto this one's.
 
-    Of two trainings on the two half sets it is the gold standard.
+    Of two trainings on the two half sets it is the gold standard, if each searched its own poses.
+    ``how`` says where it did not, or where the runs share particles.
 
     Raises
     ------
     RunFolderError
-        If a volume is missing, or they differ in box or pixel size.
+        If a volume is missing, or they differ in box or pixel size, or one of these is unknown.
     """
-    size = run.pixel_size or 1.0
-    if run.box != other.box or not np.isclose(size, other.pixel_size or 1.0, rtol=1e-3):
+    if run.box != other.box or not _of_one_size(run.pixel_size, other.pixel_size):
         raise RunFolderError(
             other.folder,
-            f"its box is {other.box} px of {other.pixel_size or 1.0:.4g} Å, that of "
-            f"{run.folder.name} is {run.box} px of {size:.4g} Å.",
+            f"its box is {other.box} px of {_in_angstrom(other.pixel_size)}, that of "
+            f"{run.folder.name} is {run.box} px of {_in_angstrom(run.pixel_size)}.",
             remedy="Compare runs of one box.",
         )
     a, b = (torch.from_numpy(np.array(r.consensus().data, np.float32)) for r in (run, other))
     fit = align_volumes(b, a)
     curve = fsc(a - a.mean(), fit.volume).numpy().astype(np.float32)
     name = f"{run.folder.name} and {other.folder.name}"
-    return HalfCurve(name, "two runs", run.n_particles + other.n_particles, curve, run.box, size)
+    problem = ""
+    if "given" in (run.settings.get("poses"), other.settings.get("poses")):
+        problem = _DEPENDENT["poses"]
+    if _share_particles(run, other):
+        problem = _DEPENDENT["particles"]
+    n = run.n_particles + other.n_particles
+    how = problem or "two runs"
+    return HalfCurve(name, how, n, curve, run.box, run.pixel_size, shared_poses=False)
+
+
+def _of_one_size(a: float | None, b: float | None) -> bool:
+    return a is b if a is None or b is None else bool(np.isclose(a, b, rtol=1e-3))
+
+
+def _in_angstrom(size: float | None) -> str:
+    return "unknown size" if size is None else f"{size:.4g} Å"
+
+
+def _share_particles(run: Run, other: Run) -> bool:
+    """Whether both used rows of one file that are the same."""
+    paths = run.particles_path, other.particles_path
+    if None in paths or paths[0] != paths[1]:
+        return False
+    if run.indices is None or other.indices is None:
+        return True
+    return bool(np.isin(run.indices, other.indices).any())

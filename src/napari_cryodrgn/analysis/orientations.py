@@ -31,18 +31,23 @@ _FOURIER_SIDE, _PSF_SIDE = 16, 8
 # Small enough that what is compared stays in a processor's cache.
 _CHUNK = 32
 _BINS = 512
+# Sets of random views that a mean is taken over, one alone of so many views.
+_DRAWS, _MANY = 8, 1000
 
 
 @dataclass(frozen=True, eq=False)
 class OrientationBias:
     """How far ``n`` views are from even.
 
-    ``efficiency`` is 1 for even views and 0 for views from one side; ``scf`` is the sampling
-    compensation factor, 1 for even views, 8/pi² for even views around one axis, near 0 for views
-    from one side. ``unseen`` is the share of directions of Fourier space that no view measures,
-    ``empty`` that of HEALPix pixels of ``spacing`` degrees without a view and ``empty_if_even``
-    what chance leaves of it. Along ``blurred`` (3,), a direction of the volume, the point spread
-    function is widest: ``stretch`` times its mean width.
+    ``efficiency`` is 1 for many even views and 0 for views from one side; ``scf`` is the sampling
+    compensation factor, 1 for many even views, 8/pi² for even views around one axis, near 0 for
+    views from one side. Few views leave gaps even if none is preferred: ``efficiency_if_even`` and
+    ``scf_if_even`` are the means of as many random views.
+
+    ``unseen`` is the share of directions of Fourier space that no view measures, ``empty`` that of
+    HEALPix pixels of ``spacing`` degrees without a view and ``empty_if_even`` what chance leaves of
+    it. Along ``blurred`` (3,), a direction of the volume, the point spread function is widest:
+    ``stretch`` times its mean width.
     """
 
     n: int
@@ -54,6 +59,8 @@ class OrientationBias:
     spacing: float
     blurred: Array
     stretch: float
+    scf_if_even: float
+    efficiency_if_even: float
 
 
 def orientation_bias(axes: Float[Array, "n 3"], seed: int = 0) -> OrientationBias | None:
@@ -68,10 +75,10 @@ def orientation_bias(axes: Float[Array, "n 3"], seed: int = 0) -> OrientationBia
     counts = count_views(axes, n_side)
     if n > _SAMPLE:
         axes = axes[np.random.default_rng(seed).choice(n, _SAMPLE, replace=False)]
-    radius = int(np.clip(len(axes) / (2 * _SEEN), _LEAST_RADIUS, _RADIUS))
-    directions = half_sphere(_FOURIER_SIDE)
-    sampling = fourier_sampling(axes, directions, radius)
-    widths = psf_widths(sampling, directions, half_sphere(_PSF_SIDE))
+    sampling, widths = _sampling_and_widths(axes)
+    # Selections of about as many particles share what is expected of them.
+    step = 10 ** max(len(str(len(axes))) - 2, 0)
+    scf_if_even, efficiency_if_even = _if_even(round(len(axes) / step) * step)
     return OrientationBias(
         n,
         efficiency(widths),
@@ -82,7 +89,30 @@ def orientation_bias(axes: Float[Array, "n 3"], seed: int = 0) -> OrientationBia
         pixel_spacing(n_side),
         half_sphere(_PSF_SIDE)[widths.argmax()],
         float(widths.max() / widths.mean()),
+        scf_if_even,
+        efficiency_if_even,
     )
+
+
+def _sampling_and_widths(axes: Float[Array, "n 3"]) -> tuple[Array, Array]:
+    radius = int(np.clip(len(axes) / (2 * _SEEN), _LEAST_RADIUS, _RADIUS))
+    directions = half_sphere(_FOURIER_SIDE)
+    sampling = fourier_sampling(axes, directions, radius)
+    return sampling, psf_widths(sampling, directions, half_sphere(_PSF_SIDE))
+
+
+@lru_cache(maxsize=256)
+def _if_even(n: int) -> tuple[float, float]:
+    """Mean sampling compensation factor and efficiency of ``n`` random views."""
+    random = np.random.default_rng(n)
+    found = []
+    for _ in range(_DRAWS if n < _MANY else 1):
+        axes = random.normal(size=(n, 3)).astype(np.float32)
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        sampling, widths = _sampling_and_widths(axes)
+        found.append((sampling_compensation(sampling), efficiency(widths)))
+    scf, even = np.mean(found, axis=0).tolist()
+    return scf, even
 
 
 def count_side(n: int) -> int:

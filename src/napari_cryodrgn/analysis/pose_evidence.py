@@ -21,6 +21,7 @@ from ..poses import (
     TracedLevel,
     angular_distance,
 )
+from ..poses.search import Stop, go_on
 from .run_files import Array
 from .run_images import RunImages
 
@@ -35,6 +36,8 @@ _OTHERS = 19
 # Largest shift searched and first step of shifts, as shares of the box, as in training.
 _SHIFT, _STEP = 0.08, 1 / 25.6
 _NOISE_SAMPLE = 200
+# Images that are read at a time.
+_CHUNK = 20
 # The noise is never taken below this share of the images' power, as in training.
 _SHARPEST = 0.05
 
@@ -96,6 +99,18 @@ class PoseEvidence:
         best = self.posterior.peaks[0]
         return pose_difference(best.rotation, best.shift, self.rotation, self.shift)
 
+    @property
+    def own_tail(self) -> float | None:
+        """Share of the posterior in poses less likely than the run's own.
+
+        Below 0.01 that pose lies outside the smallest region that holds 99 % (highest posterior
+        density; Box and Tiao, 1973).
+        """
+        if self.score is None:
+            return None
+        less = self.posterior.scores < self.score
+        return float(self.posterior.weights[less].sum())
+
     def image(self) -> Float32[Array, "y x"]:
         """The particle's image up to the limit, in the run's box."""
         lattice = self.images.lattice
@@ -126,41 +141,49 @@ class PoseFinder:
     ----------
     images
         Of the run's particles.
+    stop
+        Asked now and then whether it is no longer wanted.
 
     Raises
     ------
     CryodrgnError
-        If images cannot be read, or there is no volume yet.
+        If images cannot be read, there is no volume yet, or ``stop`` said so.
     """
 
-    def __init__(self, images: RunImages) -> None:
+    def __init__(self, images: RunImages, stop: Stop | None = None) -> None:
         self.images = images
         run, lattice = images.run, images.lattice
         self._limit = min(_LAST, lattice.limit)
         volume = torch.tensor(run.consensus().data)
         rows = np.linspace(0, run.n_particles - 1, min(run.n_particles, _NOISE_SAMPLE))
-        power = noise_power(images, volume, rows.round().astype(np.intp))
+        power = noise_power(images, volume, rows.round().astype(np.intp), stop)
         self._weight = power.clamp_min(1e-12 * float(power.max())).rsqrt()[lattice.shell]
         self._reference = PoseSearch(lattice, volume[None], self._settings)
         others = rows[:: max(1, len(rows) // _OTHERS)].round().astype(np.intp)[:_OTHERS]
         pixels, ctf, _ = self._whitened(others)
-        self._reference(pixels, ctf)
+        self._reference(pixels, ctf, stop=stop)
 
-    def __call__(self, row: int, volumes: Float32[Array, "k z y x"]) -> PoseEvidence:
+    def __call__(
+        self, row: int, volumes: Float32[Array, "k z y x"], stop: Stop | None = None
+    ) -> PoseEvidence:
         """Search one particle against volumes, in the units and the box of the run's.
 
-        Shifts are searched within 8 % of the box around the run's own.
+        Shifts are searched within 8 % of the box around the run's own. ``stop`` is asked now and
+        then whether the answer is no longer wanted.
 
         Raises
         ------
         ParticleFileError
             If its image cannot be read.
+        CryodrgnError
+            If ``stop`` said so.
         """
         run, lattice = self.images.run, self.images.lattice
         pixels, ctf, centre = self._whitened([row])
+        go_on(stop)
         search = PoseSearch(lattice, torch.tensor(volumes), self._settings)
         search.use_bound_of(self._reference)
-        trace = search.trace(pixels, ctf)
+        trace = search.trace(pixels, ctf, stop)
         reach = self._settings.max_shift + self._settings.shift_step / 2
         draw = PosteriorSampler(search.sampler, self._limit, reach)
         posterior = draw(pixels, ctf, trace.cells)
@@ -212,7 +235,10 @@ class PoseFinder:
 
 
 def noise_power(
-    images: RunImages, volume: Float[Tensor, "z y x"], rows: ArrayLike
+    images: RunImages,
+    volume: Float[Tensor, "z y x"],
+    rows: ArrayLike,
+    stop: Stop | None = None,
 ) -> Float[Tensor, " shells"]:
     """Power per Fourier pixel and shell of what a volume leaves of images, in their own units.
 
@@ -222,15 +248,21 @@ def noise_power(
     ------
     ParticleFileError
         If images cannot be read.
+    CryodrgnError
+        If ``stop`` said that the answer is no longer wanted.
     """
-    lattice = images.lattice
-    pixels = images.pixels(rows)
-    total = lattice.shell_mean(pixels.abs().square().mean(0))
-    if images.run.rotations is None:
-        return total
-    rotations, shifts = images.poses(rows)
-    sampler = SliceSampler(lattice, volume[None], lattice.limit)
-    slices = sampler.of_all(rotations, len(lattice))[0] * images.ctf(rows)
-    residual = pixels - slices * shift_phases(lattice.k, lattice.box, -shifts)
-    left = lattice.shell_mean(residual.abs().square().mean(0))
+    lattice, rows = images.lattice, np.asarray(rows)
+    posed = images.run.rotations is not None
+    sampler = SliceSampler(lattice, volume[None], lattice.limit) if posed else None
+    sums = torch.zeros(2, len(lattice))
+    for start in range(0, len(rows), _CHUNK):
+        go_on(stop)
+        some = rows[start : start + _CHUNK]
+        pixels = residual = images.pixels(some)
+        if sampler is not None:
+            rotations, shifts = images.poses(some)
+            slices = sampler.of_all(rotations, len(lattice))[0] * images.ctf(some)
+            residual = pixels - slices * shift_phases(lattice.k, lattice.box, -shifts)
+        sums += torch.stack([part.abs().square().sum(0) for part in (pixels, residual)])
+    total, left = (lattice.shell_mean(part / len(rows)) for part in sums)
     return torch.minimum(torch.maximum(left, _SHARPEST * total), total)

@@ -18,6 +18,8 @@ Array = NDArray[np.float32]
 # Edge of the volumes that slices are taken of: the padded transform of a larger one takes GiBs.
 _LARGEST = 128
 _CHUNK = 16
+# Times the power of the signal at which noise dominates.
+_NOISE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,20 @@ class SlicePower:
     def rings(self, values: Float32[Array, " pixels"]) -> Float32[Array, " rings"]:
         """Means of values at the pixels over rings 1, 2, ... cycles per box from the centre."""
         return self.lattice.shell_mean(torch.from_numpy(values)).numpy()[1:]
+
+    @property
+    def noise_from(self) -> int | None:
+        """The ring, in cycles per box, from which on images have ten times the expected power.
+
+        None if they have not even in the last one, or are not known. Averages over three rings
+        decide: the CTF passes through zero.
+        """
+        if self.images is None or self.expected is None:
+            return None
+        found, wanted = (_smooth(self.rings(v)) for v in (self.images, self.expected))
+        signal = np.flatnonzero(found < _NOISE * wanted)
+        first = int(signal[-1]) + 2 if signal.size else 1
+        return first if first <= len(found) else None
 
     def picture(self, values: Float32[Array, " pixels"]) -> Float32[Array, "n n"]:
         """Values at the pixels as an image about the zero frequency; nan where there are none."""
@@ -110,3 +126,7 @@ class CentralSlices:
         """Power of one slice, without images."""
         (volume,) = self.power(rotation[None]).numpy()
         return SlicePower(0, self.lattice, volume, None, None, None)
+
+
+def _smooth(rings: Float32[Array, " rings"]) -> Float32[Array, " rings"]:
+    return np.convolve(np.pad(rings, 1, mode="edge"), np.full(3, 1 / 3, np.float32), mode="valid")

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 from scipy.ndimage import map_coordinates
 
 Array = NDArray[np.float32]
@@ -85,6 +86,29 @@ def cut(
     where = zyx / edge[:, None, None] + centre[:, None, None]
     picture = map_coordinates(volume, where, output=np.float32, order=1, mode="constant")
     return np.asarray(picture, np.float32)
+
+
+def low_pass(
+    volume: Float32[Array, "z y x"], size: ArrayLike, resolution: float
+) -> Float32[Array, "z y x"]:
+    """The volume blurred by a Gaussian that leaves half the amplitude at ``resolution`` Å.
+
+    ``size`` is the edge of its voxels in Å, one number or (z, y, x).
+    """
+    spectrum = rfftn(volume)
+    edges = np.broadcast_to(np.asarray(size, np.float64), 3)
+    for axis, (n, edge) in enumerate(zip(volume.shape, edges, strict=True)):
+        k = rfftfreq(n, edge) if axis == 2 else fftfreq(n, edge)
+        gain = np.exp2(-np.square(k * resolution)).astype(np.float32)
+        spectrum *= gain.reshape([-1 if i == axis else 1 for i in range(3)])
+    return np.asarray(irfftn(spectrum, s=volume.shape), np.float32)
+
+
+def scale_to(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> float:
+    """The positive number times ``b`` that is nearest to ``a`` (least squares); 1 if none is."""
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    product, square = float((x * y).sum()), float(np.square(y).sum())
+    return product / square if product > 0 and square > 0 else 1.0
 
 
 def correlation(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> float:

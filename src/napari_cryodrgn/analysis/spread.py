@@ -25,13 +25,9 @@ class Spread:
     n: int
 
     @property
-    def share(self) -> float:
-        """Share of the variance of all their voxels that is between the volumes.
-
-        The rest is that of the mean over space; 0 if they are all alike.
-        """
-        between = float(np.square(self.deviation, dtype=np.float64).mean())
-        return between / max(between + float(self.mean.var(dtype=np.float64)), 1e-30)
+    def variance(self) -> float:
+        """Mean variance of a voxel, in their units squared."""
+        return float(np.square(self.deviation, dtype=np.float64).mean())
 
 
 def posterior_draws(run: Run, particle: int, n: int, seed: int = 0) -> Float32[Array, "n zdim"]:

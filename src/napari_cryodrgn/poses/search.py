@@ -15,6 +15,7 @@ shift that every rotation of the coarse grid goes on with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from ..errors import CryodrgnError
 from ..imaging import Lattice, shift_phases
 from .bound import GapBound
 from .candidates import Candidates, least_gap, ranked, table_of
@@ -39,6 +41,9 @@ from .results import (
 from .rotations import expmap
 from .sampling import SliceSampler
 
+#: Says that what is asked for is no longer wanted.
+Stop = Callable[[], bool]
+
 _CORNERS = torch.tensor([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)]).float()
 _QUARTERS = torch.tensor([[a, b] for a in (-1, 1) for b in (-1, 1)]).float()
 # Poses compared at the last level to learn what the bound could have dropped.
@@ -47,6 +52,18 @@ _FINALISTS = 8
 _ALONE = 2
 # Points of slices at a time: what they need then stays in the cache.
 _POINTS = 1 << 16
+
+
+def go_on(stop: Stop | None) -> None:
+    """End a search that is no longer wanted.
+
+    Raises
+    ------
+    CryodrgnError
+        If ``stop`` says so.
+    """
+    if stop is not None and stop():
+        raise CryodrgnError("The search was given up.")
 
 
 class PoseSearch:
@@ -97,8 +114,17 @@ class PoseSearch:
         pixels: Complex[Tensor, "batch pixels"],
         ctf: Float[Tensor, "batch pixels"],
         n_best: int = 1,
+        stop: Stop | None = None,
     ) -> SearchResult:
-        """Poses of whitened images ``pixels`` with (whitened) ``ctf``."""
+        """Poses of whitened images ``pixels`` with (whitened) ``ctf``.
+
+        ``stop`` is asked now and then whether they are no longer wanted.
+
+        Raises
+        ------
+        CryodrgnError
+            If ``stop`` said so.
+        """
         settings = self.settings
         modulated, ctf2 = pixels * ctf, ctf.square()
         calibrating = settings.risk > 0 and self._bound.factor is None
@@ -107,7 +133,7 @@ class PoseSearch:
         caps = [settings.cap(level + 1) for level in range(settings.levels)]
         if caps:
             caps[-1] = max(n_best, _FINALISTS if calibrating else caps[-1])
-        candidates = self._descend(modulated, ctf2, candidates, caps)
+        candidates = self._descend(modulated, ctf2, candidates, caps, stop=stop)
         self.statistics.images += len(pixels)
         if settings.polish:
             candidates = self._polish(pixels, ctf, candidates)
@@ -120,21 +146,40 @@ class PoseSearch:
         return result
 
     def trace(
-        self, pixels: Complex[Tensor, "one pixels"], ctf: Float[Tensor, "one pixels"]
+        self,
+        pixels: Complex[Tensor, "one pixels"],
+        ctf: Float[Tensor, "one pixels"],
+        stop: Stop | None = None,
     ) -> SearchTrace:
-        """The search of one image, level by level, and the best pose in each cell it began with."""
-        modulated, ctf2, statistics = pixels * ctf, ctf.square(), deepcopy(self.statistics)
+        """The search of one image, level by level, and the best pose in each cell it began with.
+
+        ``stop`` is as in a search.
+        """
+        statistics = deepcopy(self.statistics)
+        try:
+            return self._traced(pixels, ctf, stop)
+        finally:
+            self.statistics = statistics
+
+    def _traced(
+        self,
+        pixels: Complex[Tensor, "one pixels"],
+        ctf: Float[Tensor, "one pixels"],
+        stop: Stop | None,
+    ) -> SearchTrace:
+        modulated, ctf2 = pixels * ctf, ctf.square()
         cells = self._start(modulated, ctf2)
         levels: list[TracedLevel] = []
         caps = [self.settings.cap(level + 1) for level in range(self.settings.levels)]
-        self._descend(modulated, ctf2, cells, caps, levels)
+        self._descend(modulated, ctf2, cells, caps, levels, stop)
         # Every cell goes down on its own: near a clear winner no place would be left for others.
         n = len(cells.image)
         alone = replace(cells, image=torch.arange(n, device=cells.image.device))
         modulated, ctf2 = modulated.expand(n, -1), ctf2.expand(n, -1)
-        finalists = self._descend(modulated, ctf2, alone, [_ALONE] * (len(caps) - 1) + [1])
+        caps = [_ALONE] * (len(caps) - 1) + [1]
+        finalists = self._descend(modulated, ctf2, alone, caps, stop=stop)
+        go_on(stop)
         found = self._polish(pixels.expand(n, -1), ctf.expand(n, -1), finalists)
-        self.statistics = statistics
         return SearchTrace(tuple(levels), ranked(replace(found, image=0 * found.image), 1, n))
 
     def use_bound_of(self, other: PoseSearch) -> None:
@@ -148,6 +193,7 @@ class PoseSearch:
         candidates: Candidates,
         caps: list[int],
         trace: list[TracedLevel] | None = None,
+        stop: Stop | None = None,
     ) -> Candidates:
         """From the coarse level down to the last; ``caps`` of each level after it."""
         unit, factor = self._bound.unit(ctf2), self._bound.factor
@@ -158,7 +204,7 @@ class PoseSearch:
             if trace is not None:
                 trace.append(before.traced(self._limit(level), scored, len(candidates.image)))
             scored = 32 * len(candidates.image)
-            candidates = self._subdivide(modulated, ctf2, candidates, level + 1, keep)
+            candidates = self._subdivide(modulated, ctf2, candidates, level + 1, keep, stop)
         if trace is not None:
             trace.append(candidates.traced(self._last, scored, len(candidates.image)))
         return candidates
@@ -193,6 +239,7 @@ class PoseSearch:
         parents: Candidates,
         level: int,
         keep: int,
+        stop: Stop | None = None,
     ) -> Candidates:
         """Score the 8 x 4 children of each candidate at the level's limit; keep the best."""
         count = self.lattice.count(self._limit(level))
@@ -200,6 +247,7 @@ class PoseSearch:
         step_phases = self._step_phases[level - 1][:, :count]
         scores = []
         for some in torch.arange(len(parents.image)).split(max(1, _POINTS // (8 * count))):
+            go_on(stop)
             part = slice(int(some[0]), int(some[-1]) + 1)
             image = parents.image[part]
             slices = self.sampler.of_states(rotations[part], parents.states[part], count)

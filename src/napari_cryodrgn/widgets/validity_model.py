@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 from psygnal import Signal
 
 from ..errors import CryodrgnError
 from .background import Background, Deliver
 from .decode_bar import Stop
 from .inspector_model import InspectorModel, Mask
-from .surfaces import Mesh, mesh
+from .validity_spread import Spreads, SpreadSurface
 
 if TYPE_CHECKING:
     from ..analysis import Run
+    from ..analysis.clusters import Clusters
     from ..analysis.confounding import Confounder
     from ..analysis.half_sets import HalfCurve
-    from ..analysis.spread import Spread
     from ..analysis.validity import Verdict
 
 T = TypeVar("T")
 Job = Callable[[], Iterator[T]]
-#: Volumes decoded for a standard deviation, and the largest box they are decoded in.
-DRAWS, SPREAD_BOX = 50, 64
-
-
-@dataclass(frozen=True, eq=False)
-class SpreadSurface:
-    """A mean volume's surface with the standard deviation at its vertices.
-
-    ``size`` is the edge of its voxels, in Å and the same as ``pixel_size`` unless that is unknown.
-    """
-
-    name: str
-    surface: Mesh
-    spread: Spread
-    pixel_size: float | None
-    size: float
+#: Name of the half maps of all particles.
+ALL = "All particles"
 
 
 class ValidityModel:
@@ -69,6 +53,9 @@ class ValidityModel:
         self._background = Background(deliver)
         self._active = False
         self._asked: Run | None = None
+        #: Whether clusters are kept with the run, as far as is known.
+        self.has_clusters = False
+        self._spreads = Spreads()
         inspector.run_changed.connect(self._on_run)
         inspector.mask_changed.connect(self.changed)
         inspector.particle_changed.connect(self.changed)
@@ -82,6 +69,7 @@ class ValidityModel:
     def active(self, active: bool) -> None:
         self._active = active
         self._ask()
+        self._look_for_clusters()
 
     @property
     def run(self) -> Run | None:
@@ -121,9 +109,9 @@ class ValidityModel:
             from ..analysis.half_sets import half_map_curves
 
             if what == "clusters":
-                groups = _clusters(run)
+                groups = {ALL: None} | _clusters(run)
             else:
-                groups = {"Selection": mask} if what == "selection" else {"All particles": None}
+                groups = {"Selection": mask} if what == "selection" else {ALL: None}
             yield from half_map_curves(shared.of(run), groups, run.folder)
 
         return job
@@ -139,19 +127,25 @@ class ValidityModel:
 
         return job
 
-    def compare(self, folder: Path) -> Job[HalfCurve]:
-        """FSC between this run's consensus and that of the run in ``folder``."""
+    def compare(self, folder: Path) -> Job[HalfCurve | CryodrgnError]:
+        """FSC between this run's consensus and that of the run in ``folder``, or why not.
+
+        That the user chose a folder that cannot be compared is no failure of the job.
+        """
         run = self._known()
 
-        def job() -> Iterator[HalfCurve]:
+        def job() -> Iterator[HalfCurve | CryodrgnError]:
             from ..analysis import Run
             from ..analysis.half_sets import compare_runs
 
-            yield compare_runs(run, Run.open(folder))
+            try:
+                yield compare_runs(run, Run.open(folder))
+            except CryodrgnError as error:
+                yield error
 
         return job
 
-    def spread(self, what: str) -> Callable[[Stop], Iterator[float | SpreadSurface]]:
+    def spread(self, of: str) -> Callable[[Stop], Iterator[float | SpreadSurface]]:
         """Standard deviation of each voxel over the "particle"'s posterior.
 
         Or over the "selection", or over "all" particles.
@@ -161,27 +155,14 @@ class ValidityModel:
         CryodrgnError
             If nothing is selected.
         """
-        run, particle, mask = self._known(), self.inspector.particle, self.inspector.mask
-        if what == "selection" and mask is None:
-            raise CryodrgnError("No particles are selected.")
+        inspector = self.inspector
+        return self._spreads.job(self._known(), of, inspector.particle, inspector.mask)
 
-        def job(stop: Stop) -> Iterator[float | SpreadSurface]:
-            from ..analysis.spread import Spread, particle_latents, posterior_draws, voxel_spread
-
-            if what == "particle":
-                latents = posterior_draws(run, particle, DRAWS)
-                name = f"Uncertainty of particle {particle}"
-            else:
-                some = mask if what == "selection" else None
-                latents = particle_latents(run, some, DRAWS)
-                name = f"Variability of {'all particles' if some is None else 'the selection'}"
-            for outcome in voxel_spread(run, latents, min(run.box, SPREAD_BOX), stop):
-                if isinstance(outcome, Spread):
-                    yield _coloured(run, name, outcome)
-                else:
-                    yield outcome
-
-        return job
+    def is_current(self, found: SpreadSurface) -> bool:
+        """Whether it is of the particle or the selection that there is now."""
+        if found.of == "particle":
+            return found.particle == self.inspector.particle
+        return found.of == "all" or found.mask is self.inspector.mask
 
     # What happens around it
 
@@ -192,9 +173,30 @@ class ValidityModel:
         return run
 
     def _on_run(self) -> None:
+        for key in ("confounders", "clusters"):
+            self._background.forget(key)
         self.confounders, self.trouble = None, ""
+        self._asked, self.has_clusters = None, False
+        self._spreads = Spreads()
         self.changed.emit()
         self._ask()
+        self._look_for_clusters()
+
+    def _look_for_clusters(self) -> None:
+        """Again each time that somebody looks: the Latent explorer may have found some since."""
+        run = self.run
+        if run is None or not self._active:
+            return
+
+        def found(there: bool) -> None:
+            if there != self.has_clusters:
+                self.has_clusters = there
+                self.changed.emit()
+
+        # Damaged ones are there: who asks for their half maps is told.
+        self._background.ask(
+            "clusters", lambda: _kept(run) is not None, found, lambda _: found(True)
+        )
 
     def _ask(self) -> None:
         run = self.run
@@ -221,22 +223,16 @@ class ValidityModel:
         self.changed.emit()
 
 
-def _clusters(run: Run) -> dict[str, Mask | None]:
+def _kept(run: Run) -> Clusters | None:
     from ..analysis.clusters import kept_clusters
 
-    found = None if run.latents is None else kept_clusters(run, run.latents.mu)
+    return None if run.latents is None else kept_clusters(run, run.latents.mu)
+
+
+def _clusters(run: Run) -> dict[str, Mask | None]:
+    found = _kept(run)
     if found is None:
         raise CryodrgnError(
             "No clusters are kept with this run. Find some in the Latent explorer first."
         )
     return {name: found.labels == i for i, name in enumerate(found.names)}
-
-
-def _coloured(run: Run, name: str, spread: Spread) -> SpreadSurface:
-    from scipy.ndimage import map_coordinates
-
-    vertices, faces, _ = mesh(spread.mean, run.contour())
-    values = map_coordinates(spread.deviation, vertices.T, order=1, mode="nearest")
-    size = (run.pixel_size or 1.0) * run.box / len(spread.mean)
-    surface = (vertices, faces, values.astype(np.float32))
-    return SpreadSurface(name, surface, spread, None if run.pixel_size is None else size, size)

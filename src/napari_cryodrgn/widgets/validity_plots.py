@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 
 from .qt_tools import Colors
 from .still_plot import StillPlot, resolution_ticks
+from .validity_model import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,27 @@ if TYPE_CHECKING:
 _MOST_POINTS = 3000
 _BINS = 20
 #: Of curves, in turn: told apart by everyone on dark and on light ground.
-CURVES = ("#3d8bd9", "#d9822b", "#2fa36b", "#b05fc0", "#c94f5d", "#7f8a96", "#b5a12a", "#38a9b5")
+CURVES = ("#3d8bd9", "#d9822b", "#2fa36b", "#b05fc0", "#c94f5d", "#8c6d46", "#b5a12a", "#38a9b5")
+#: Of all particles, which others are compared with.
+REFERENCE = "#7f8a96"
 THRESHOLDS = (0.143, 0.5)
+_LINES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)
+
+
+def curve_styles(curves: Sequence[HalfCurve]) -> list[tuple[str, Qt.PenStyle]]:
+    """Colours and lines of curves: colours that come again do so on other lines.
+
+    All particles are a grey reference beside other curves.
+    """
+    found, number = [], 0
+    for curve in curves:
+        if curve.name == ALL and len(curves) > 1:
+            found.append((REFERENCE, _LINES[0]))
+            continue
+        again, place = divmod(number, len(CURVES))
+        found.append((CURVES[place], _LINES[min(again, len(_LINES) - 1)]))
+        number += 1
+    return found
 
 
 def binned(
@@ -82,12 +102,13 @@ class ConfounderPlot(StillPlot):
         place, mean, error = binned(x, y, whole=confounder.groups is not None)
         self._bars.setData(x=place, y=mean, top=error, bottom=error)
         self._means.setData(place, mean)
+        component = f"PC{confounder.axis + 1}"
         name = confounder.name + (f" ({confounder.unit})" if confounder.unit else "")
         if confounder.groups is not None:
             name += ", in the order of names"
         elif confounder.name == "viewing direction":
-            name = "what the viewing direction foretells"
-        self._labels = name, f"PC{confounder.axis + 1}"
+            name = f"{component} predicted from viewing direction"
+        self._labels = name, component
         self._write()
         low, high = np.quantile(y, (0.005, 0.995))
         self.setXRange(float(x.min()), float(x.max()), padding=0.03)
@@ -99,7 +120,7 @@ class ConfounderPlot(StillPlot):
 
 
 class ShellPlot(StillPlot):
-    """Fourier shell correlations over the spatial frequency, which is labelled in Å.
+    """Fourier shell correlations over the spatial frequency, labelled in Å, or px if unknown.
 
     Parameters
     ----------
@@ -109,6 +130,7 @@ class ShellPlot(StillPlot):
 
     def __init__(self, colors: Colors) -> None:
         super().__init__(height=180, axis_width=48)
+        self._unit = "Å"
         self._lines = [pg.InfiniteLine(at, angle=0) for at in THRESHOLDS]
         for line in self._lines:
             self.addItem(line)
@@ -121,22 +143,25 @@ class ShellPlot(StillPlot):
         for line in self._lines:
             line.setPen(pg.mkPen(colors.dim, style=Qt.PenStyle.DashLine))
         style = {"color": colors.text, "font-size": "8pt"}
-        self.setLabel("bottom", "resolution (Å)", **style)
+        self._style = style
+        self.setLabel("bottom", f"resolution ({self._unit})", **style)
         self.setLabel("left", "FSC", **style)
 
     def show_curves(self, curves: Sequence[HalfCurve]) -> None:
-        """Draw curves, in the colours of `CURVES` in turn."""
+        """Draw curves as `curve_styles` says."""
         for curve in self.curves:
             self.removeItem(curve)
         self.curves = []
         top = 0.0
-        for number, curve in enumerate(curves):
-            frequency = np.arange(len(curve.fsc)) / (curve.box * curve.pixel_size)
-            pen = pg.mkPen(CURVES[number % len(CURVES)], width=2)
+        for curve, (color, line) in zip(curves, curve_styles(curves), strict=True):
+            frequency = np.arange(len(curve.fsc)) / (curve.box * (curve.pixel_size or 1.0))
+            pen = pg.mkPen(color, width=2, style=line)
             self.curves.append(self.plot(frequency, curve.fsc, pen=pen))
             top = max(top, float(frequency[-1]))
         if not curves:
             return
+        self._unit = "px" if curves[0].pixel_size is None else "Å"
+        self.setLabel("bottom", f"resolution ({self._unit})", **self._style)
         self.getAxis("bottom").setTicks([resolution_ticks(top)])
         self.getAxis("left").setTicks([[(v, f"{v:g}") for v in (0, *THRESHOLDS, 1)]])
         self.setXRange(0, 1.03 * top, padding=0)

@@ -12,10 +12,20 @@ if TYPE_CHECKING:
     from ..analysis.confounding import Confounder
 
 _ROW = 22
-_HEADS = ("Quantity", "foretells", "by chance")
+_HEADS = ("Quantity", "explains", "p")
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-# The least that the permutations can tell.
-_LEAST = 0.005
+# The least probability that the permutations can tell, and the least strength worth a number.
+_LEAST, _SOME = 0.005, 0.0005
+
+
+def chance_text(p: float) -> str:
+    """A probability with its sign: it is no smaller than permutations can tell."""
+    return f"≤ {_LEAST}" if p <= _LEAST else f"= {p:.3f}"
+
+
+def strength_text(strength: float) -> str:
+    """A share in per cent, a dash for next to nothing."""
+    return "–" if strength < _SOME else f"{100 * strength:.1f} %"
 
 
 class ConfounderTable(QTableWidget):
@@ -29,7 +39,7 @@ class ConfounderTable(QTableWidget):
         self.setHorizontalHeaderLabels(list(_HEADS))
         self.setToolTip(
             "Share of the variance of a principal component of the latent (cross-validated) that "
-            "the quantity foretells, and the probability of as much by chance.\n"
+            "the quantity explains, and the probability p of as much by chance.\n"
             "Above 5 % with a probability under 0.01 it is a warning."
         )
         rows, columns = self.verticalHeader(), self.horizontalHeader()
@@ -54,11 +64,9 @@ class ConfounderTable(QTableWidget):
         with QSignalBlocker(self):
             self.setRowCount(len(found))
             for row, one in enumerate(found):
-                chance = f"≤ {_LEAST}" if one.p <= _LEAST else f"{one.p:.3f}"
+                chance = chance_text(one.p).removeprefix("= ")
                 name = f"⚠ {one.name}" if one.warns else one.name
-                for column, text in enumerate(
-                    (name, f"{100 * max(one.strength, 0):.1f} %", chance)
-                ):
+                for column, text in enumerate((name, strength_text(one.strength), chance)):
                     item = QTableWidgetItem(text)
                     if column:
                         item.setTextAlignment(_RIGHT)

@@ -6,31 +6,42 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .validity_plots import CURVES
+from qtpy.QtCore import Qt
+
+from .validity_plots import curve_styles
+from .validity_table import chance_text, strength_text
 
 if TYPE_CHECKING:
     from ..analysis.confounding import Confounder
     from ..analysis.half_sets import HalfCurve
     from ..analysis.validity import Verdict
     from .qt_tools import Colors
-    from .validity_model import SpreadSurface
+    from .validity_spread import SpreadSurface
 
-# A share from which on it is told as a multiple.
-_TIMES = 2.0
+# Shares of the variance between all particles from which on a particle's own is large, and too
+# large for its latent to say anything.
+_LITTLE, _NOTHING = 0.3, 0.7
+# Shares of it that are about the same.
+_ALIKE = 1.3
 
 
 def motion(verdict: Verdict, colors: Colors) -> str:
     """Whether the particles differ."""
-    numbers = (
-        f"Along the motion learned from other images, images vary more than by chance by "
-        f"{100 * verdict.excess:.0f} ± {100 * verdict.error:.0f} % of the noise "
-        f"({verdict.n:,} particles, details of {verdict.details:.0f} Å and more)."
-    )
+    times, what = 1 + verdict.excess, f"{verdict.n:,} particles"
+    if verdict.left_out:
+        what += f", {verdict.left_out:,} left out whose poses fit no better than chance"
     if verdict.found:
-        return f"<b style='color:{colors.green}'>There is heterogeneity.</b> {numbers}"
+        return (
+            f"<b style='color:{colors.green}'>There is heterogeneity.</b> Images differ along a "
+            f"motion learned from other images {times:.3g} times as much as noise would make them "
+            f"({verdict.excess / verdict.error:.0f} standard errors; {what}; details of "
+            f"{verdict.details:.0f} Å and coarser)."
+        )
     return (
-        f"<b style='color:{colors.warning}'>No heterogeneity found.</b> {numbers} The latent may "
-        "show noise, or motion too small for this many particles."
+        f"<b style='color:{colors.warning}'>No heterogeneity found.</b> Images differ along a "
+        f"motion learned from other images {times:.2f} ± {verdict.error:.2f} times as much as "
+        f"noise would make them ({what}). Motion finer than {verdict.details:.0f} Å, or of few "
+        "particles, would not be seen."
     )
 
 
@@ -40,10 +51,7 @@ def warning(found: Sequence[Confounder], colors: Colors) -> str:
     if not found:
         return "Nothing is known that the latent could go with."
     if not loud:
-        return (
-            f"<span style='color:{colors.green}'>The latent goes with nothing that says how the "
-            "particles were imaged.</span>"
-        )
+        return f"<span style='color:{colors.green}'>{_quiet(found)}</span>"
     names = [f"{c.name} ({100 * c.strength:.0f} % of PC{c.axis + 1})" for c in loud]
     return (
         f"<b style='color:{colors.warning}'>The latent goes with "
@@ -52,39 +60,88 @@ def warning(found: Sequence[Confounder], colors: Colors) -> str:
     )
 
 
-def legend(curves: Sequence[HalfCurve]) -> str:
-    """The curves by colour, with where they cross both thresholds."""
+def _quiet(found: Sequence[Confounder]) -> str:
+    """That none of them warns."""
+    from ..analysis.confounding import BY_CHANCE, STRONG
+
+    largest = found[0]
+    if largest.strength <= STRONG:
+        text = f"Nothing explains more than {100 * STRONG:.0f} % of the latent."
+    else:
+        text = "Nothing explains more of the latent than may be by chance."
+    strength = strength_text(largest.strength)
+    if strength == "–":
+        return text
+    small = ", real but small" if largest.p < BY_CHANCE else ""
+    name, p = html.escape(largest.name), chance_text(largest.p)
+    return f"{text} Largest: {name}, {strength} (p {p}{small})."
+
+
+def legend(curves: Sequence[HalfCurve], *, chosen_here: bool = False) -> str:
+    """The curves by colour, with where they cross both thresholds, and what to think of them.
+
+    ``chosen_here`` is whether they are of particles that were told apart by their images.
+    """
     lines = []
-    for number, curve in enumerate(curves):
-        color = CURVES[number % len(CURVES)]
-        at = " / ".join(_angstrom(curve, threshold) for threshold in (0.143, 0.5))
+    for curve, (color, line) in zip(curves, curve_styles(curves), strict=True):
+        at = " / ".join(_resolution(curve, threshold) for threshold in (0.143, 0.5))
+        mark = {Qt.PenStyle.SolidLine: "━", Qt.PenStyle.DashLine: "╍"}.get(line, "┈")
         lines.append(
-            f"<span style='color:{color}'>■</span> {html.escape(curve.name)}: <b>{at}</b> "
-            f"({curve.n:,} particles)"
+            f"<span style='color:{color}'><b>{mark}</b></span> {html.escape(curve.name)}: "
+            f"<b>{at}</b> ({curve.n:,} particles)"
         )
     if not lines:
         return ""
-    how = ", ".join(dict.fromkeys(curve.how for curve in curves))
-    return "<br>".join([*lines, f"Resolution at 0.143 / 0.5. Halves: {how}."])
+    how = "; ".join(dict.fromkeys(curve.how for curve in curves))
+    text = f"Resolution at 0.143 / 0.5. Halves: {how}."
+    shared = any(curve.shared_poses for curve in curves)
+    text += " Both halves share these poses: optimistic. No mask." if shared else " No mask."
+    if chosen_here:
+        text += " Clusters were chosen from these same images."
+    return "<br>".join([*lines, text])
 
 
-def variability(found: SpreadSurface, reference: SpreadSurface | None) -> str:
-    """How much of a volume is uncertain or differs; ``reference`` is that of all particles."""
-    spread = found.spread
-    text = (
-        f"{html.escape(found.name)}, {spread.n} volumes: "
-        f"<b>{100 * spread.share:.2g} %</b> of the density's variance differs between them."
+def variability(found: SpreadSurface) -> str:
+    """What the spread of volumes says."""
+    percent = f"{100 * found.part:.0f} %"
+    if found.of == "all":
+        return f"{found.spread.n} volumes from all particles: bright is where they differ most."
+    if found.of == "selection":
+        return (
+            f"Within the selection the density varies by <b>{percent}</b> of its variance between "
+            "all particles."
+        )
+    latent = f"The latent of particle {found.particle}"
+    if found.part < _LITTLE:
+        return (
+            f"<b>{latent} says where in the motion it is</b>: the density's own uncertainty is "
+            f"{percent} of its variance between all particles."
+        )
+    if found.part < _NOTHING:
+        return (
+            f"<b>{latent} says little</b>: its own uncertainty is a good part of the spread over "
+            f"all particles ({percent} of the variance)."
+        )
+    size = "about as large as" if found.part < _ALIKE else "larger than"
+    return (
+        f"<b>{latent} says nothing</b>: its own uncertainty is {size} the spread over all "
+        f"particles ({percent} of the variance)."
     )
-    if reference is not None and reference is not found and reference.spread.share > 0:
-        part = spread.share / reference.spread.share
-        amount = f"{100 * part:.0f} % of" if part < _TIMES else f"{part:.0f} times"
-        text += f" That is {amount} what it is between all particles."
-    return text + " The surface is brightest where they differ most."
 
 
-def _angstrom(curve: HalfCurve, threshold: float) -> str:
+def outdated(found: SpreadSurface, particle: int) -> str:
+    """That a spread is of another particle or selection than the present one."""
+    if found.of == "particle":
+        return f"(of particle {found.particle}; press again for particle {particle})"
+    return "(of another selection; press again for this one)"
+
+
+def _resolution(curve: HalfCurve, threshold: float) -> str:
+    unit = "px" if curve.pixel_size is None else "Å"
     found = curve.resolution(threshold)
-    return f"better than {2 * curve.pixel_size:.1f} Å" if found is None else f"{found:.1f} Å"
+    if found is None:
+        return f"better than {2 * (curve.pixel_size or 1.0):.1f} {unit}"
+    return f"{found:.1f} {unit}"
 
 
 def _listed(names: list[str]) -> str:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from napari.components import ViewerModel
 
+from napari_cryodrgn.analysis import contour_level
 from napari_cryodrgn.imaging import hinge, simulate
-from napari_cryodrgn.particles import read, write_simulation
+from napari_cryodrgn.particles import Volume, read, write_simulation
 
 from .explore_rows import cryodrgn_network, own_network
 from .rows import Bench, Entry, Row, span
@@ -32,14 +35,21 @@ def evidence(bench: Bench, seed: int) -> Entry:
 
 
 def measure(box: int, seed: int) -> Entry:
-    """Median and largest time from a step of the slider until everything is drawn, in ms."""
+    """Median and largest time from a step of the slider until everything is drawn, in ms.
+
+    Of the panel alone, for networks of both forms, and in a window of napari with a volume.
+    """
     with tempfile.TemporaryDirectory() as folder:
         simulation = simulate(hinge(), _N, box, 256 / box, snr=0.05, seed=seed)
         star = write_simulation(folder, simulation)
         entry: Entry = {"box": box}
-        for name, network in (("own", own_network), ("cryodrgn", cryodrgn_network)):
+        for name, network, window in (
+            ("own", own_network, False),
+            ("cryodrgn", cryodrgn_network, False),
+            ("window", own_network, True),
+        ):
             torch.manual_seed(seed)
-            taken = _slide(_stand_in(Path(folder), star, network(box).eval(), seed))
+            taken = _slide(_stand_in(Path(folder), star, network(box).eval(), seed), window=window)
             entry[f"{name}_ms"] = round(float(np.median(taken)), 1)
             entry[f"{name}_worst_ms"] = round(max(taken), 1)
         return entry
@@ -49,68 +59,78 @@ def _stand_in(folder: Path, star: Path, decoder: Any, seed: int) -> Any:
     """A run of an untrained network with the true poses."""
     particles = read(star)
     mu = np.random.default_rng(seed).normal(size=(_N, decoder.zdim)).astype(np.float32)
+    volume = hinge().volume(0.5, decoder.box, 256 / decoder.box).numpy()
+
+    def decode(
+        z: Any,
+        box: int | None = None,
+        limit: float | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+    ) -> np.ndarray:
+        return decoder.decode(torch.from_numpy(np.asarray(z)), limit, box, stop).numpy()
+
     return SimpleNamespace(
         **{"folder": folder, "zdim": decoder.zdim, "box": decoder.box, "settings": {}},
         **{"pixel_size": particles.pixel_size, "n_particles": _N, "particles_path": star},
         **{"rotations": particles.rotations, "shifts": particles.shifts, "can_decode": True},
-        **{"indices": None, "ctf_path": None},
+        **{"indices": None, "ctf_path": None, "finished": True, "epoch": 1, "decode": decode},
         latents=SimpleNamespace(mu=mu, logvar=np.zeros_like(mu)),
         slice=lambda z, *where: decoder.slice(torch.from_numpy(z), *where),
+        consensus=lambda: Volume(volume, particles.pixel_size),
+        contour=lambda: contour_level(volume),
+        products=lambda: None,
     )
 
 
-def _slide(run: Any) -> list[float]:
+def _slide(run: Any, *, window: bool) -> list[float]:
     """Milliseconds of each step of the slider, without the first few."""
+    import napari
     from napari.qt import get_qapp
     from qtpy.QtCore import QEventLoop, QTimer
 
-    from napari_cryodrgn.widgets.evidence_panel import EvidencePanel
-    from napari_cryodrgn.widgets.inspector_model import InspectorModel
-    from napari_cryodrgn.widgets.particle_bar import ParticleBar
-    from napari_cryodrgn.widgets.qt_tools import GuiThread, colors
+    from napari_cryodrgn.widgets.inspector_dock import InspectorDock
 
-    get_qapp()
-    gui = GuiThread()
-    inspector = InspectorModel(gui.post)
-    panel = EvidencePanel(inspector, None, gui.post, colors("dark"))
-    bar = ParticleBar()
-    bar.chosen.connect(inspector.set_particle)
-    bar.show_particle(0, _N)
-    bar.show()
-    panel.resize(380, 760)
-    panel.show()
-    panel.set_active(True)
+    app = get_qapp()
+    # The panel alone is that of a dock without a window of napari.
+    viewer = napari.Viewer(show=True) if window else ViewerModel()
+    dock = InspectorDock(viewer, lambda _: run)
+    if window:
+        viewer.window.resize(1400, 900)
+        viewer.window.add_dock_widget(dock, name="inspector")
+    else:
+        dock.show_volume.setChecked(False)
+        dock.resize(430, 900)
+        dock.show()
+    model = dock.evidence.model
     loop, clock = QEventLoop(), QTimer()
     clock.timeout.connect(loop.quit)
     # Waits for events as in use: asked for them in a loop, it would keep a core from the decoder.
-    panel.model.changed.connect(lambda: loop.quit() if not panel.model.busy else None)
+    model.changed.connect(lambda: loop.quit() if not model.busy else None)
 
     def wait(seconds: float) -> None:
         clock.start(round(1000 * seconds))
         loop.exec()
         clock.stop()
 
-    inspector.set_run(run)
+    dock.inspect(run.folder)
     until = time.perf_counter() + _LIMIT
-    while panel.model.noise is None and time.perf_counter() < until:
+    while (model.noise is None or dock.decode.busy) and time.perf_counter() < until:
         wait(1.0)
+    wait(1.0)
     taken = []
     for particle in range(1, _N):
         start = time.perf_counter()
-        bar.slider.setValue(particle)
+        dock.bar.slider.setValue(particle)
         wait(_LIMIT)
-        for view in (panel.images, panel.frc):
-            view.viewport().repaint()
-        panel.repaint()
+        # Draws what has changed.
+        app.processEvents()
         taken.append(1000 * (time.perf_counter() - start))
         wait(0.02)
-    found = panel.model.evidence
+    found = model.evidence
     if found is None or found.particle != _N - 1:
-        raise TimeoutError(f"no evidence within {_LIMIT:g} s: {panel.model.problem}")
-    panel.close_panel()
-    panel.close()
-    bar.close()
-    inspector.close()
+        raise TimeoutError(f"no evidence within {_LIMIT:g} s: {model.problem}")
+    (viewer if window else dock).close()
     return taken[_WARM:]
 
 
@@ -124,7 +144,11 @@ ROWS = {
         lambda entries: "; ".join(
             f"{name} {span(entries, f'{key}_ms', '{:.0f}')} ms, at most "
             f"{span(entries, f'{key}_worst_ms', '{:.0f}')} ms"
-            for name, key in (("this program's", "own"), ("cryoDRGN's", "cryodrgn"))
+            for name, key in (
+                ("this program's", "own"),
+                ("cryoDRGN's", "cryodrgn"),
+                ("with napari's window in software OpenGL", "window"),
+            )
         ),
     ),
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
 
+from napari_cryodrgn.analysis.agreement import Agreement
 from napari_cryodrgn.imaging import FourierGrid, slice_points
 from napari_cryodrgn.particles import ParticleSet, euler_from_rotations
 from napari_cryodrgn.widgets.evidence_panel import EvidencePanel
+from napari_cryodrgn.widgets.evidence_words import verdict
 from napari_cryodrgn.widgets.inspector_model import InspectorModel
 from napari_cryodrgn.widgets.qt_tools import GuiThread, colors
 
@@ -150,6 +153,20 @@ def test_the_wheel_zooms_into_all_pictures(
     np.testing.assert_allclose(boxes[0].viewRange(), whole, atol=0.5)
 
 
+def test_pictures_fill_their_room_whatever_the_width(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, qtbot: Any
+) -> None:
+    inspector.set_run(run)
+    settle(panel, qtbot)
+    for width in (600, 320, 480):
+        panel.resize(width, 900)
+        qtbot.waitUntil(lambda width=width: panel.images.width() > 0.9 * width, timeout=5_000)
+        qtbot.wait(50)
+        for box in panel.images.boxes:
+            (left, right), (top, bottom) = box.viewRange()
+            assert min(right - left, bottom - top) == pytest.approx(BOX, rel=0.05)
+
+
 def test_mean_frc_of_the_selection(
     panel: EvidencePanel, inspector: InspectorModel, run: Any, qtbot: Any
 ) -> None:
@@ -161,7 +178,8 @@ def test_mean_frc_of_the_selection(
     qtbot.waitUntil(lambda: panel.model.mean is not None, timeout=20_000)
     assert panel.model.mean.n == 10
     np.testing.assert_allclose(panel.frc.mean.yData, panel.model.mean.frc.numpy()[1:])
-    assert len(panel.frc.mean_expected.yData) == len(panel.frc.mean.yData)
+    np.testing.assert_allclose(panel.frc.expected.yData, panel.model.mean.expected.numpy()[1:])
+    np.testing.assert_allclose(panel.frc.mean_level.yData, panel.frc.level.yData / 10**0.5)
     assert "mean of 10 particles" in panel.curves_text.text()
     # It is of that selection alone.
     inspector.set_mask(np.zeros(N, bool))
@@ -231,7 +249,7 @@ def test_one_particle_of_a_consensus(
     inspector.set_run(run)
     settle(panel, qtbot)
     assert "consensus" in panel.numbers.text()
-    assert "-12.5" in panel.numbers.text()
+    assert "+12 over an empty volume" in panel.numbers.text()
 
 
 def test_another_run_has_evidence_of_its_own(
@@ -244,6 +262,178 @@ def test_another_run_has_evidence_of_its_own(
     assert panel.model.evidence is None
     settle(panel, qtbot)
     assert "no poses" in panel.text.text()
+
+
+class Gate:
+    """Holds a run's slices back until it is opened; ``reached`` is set by the first."""
+
+    def __init__(self, run: Any) -> None:
+        self.open, self.reached = threading.Event(), threading.Event()
+        self._slice = run.slice
+        run.slice = self._wait
+
+    def _wait(self, *arguments: Any, **named: Any) -> Any:
+        self.reached.set()
+        assert self.open.wait(20)
+        return self._slice(*arguments, **named)
+
+
+def idle(panel: EvidencePanel, qtbot: Any) -> None:
+    """Wait until the thread has nothing to do and its answers are in."""
+    panel.model._background._executor.submit(lambda: None).result(timeout=20)
+    qtbot.wait(50)
+
+
+def test_the_answer_for_a_run_that_was_left_is_dropped(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, fake_run: Any, qtbot: Any
+) -> None:
+    """While the tab is hidden, no newer question displaces it."""
+    gate = Gate(run)
+    inspector.set_run(run)
+    assert gate.reached.wait(20)
+    panel.set_active(False)
+    inspector.set_run(fake_run(run.folder / "other", n_particles=N))
+    gate.open.set()
+    idle(panel, qtbot)
+    assert panel.model.evidence is None
+    assert panel.model.limit is None
+    assert not panel.pictures.isVisible()
+
+
+def test_the_noise_of_a_run_that_was_left_is_dropped(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, fake_run: Any, qtbot: Any
+) -> None:
+    inspector.set_run(run)
+    qtbot.waitUntil(lambda: panel.model.evidence is not None, timeout=20_000)
+    gate = Gate(run)
+    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    panel.set_active(False)
+    inspector.set_run(fake_run(run.folder / "other", n_particles=N))
+    gate.open.set()
+    idle(panel, qtbot)
+    assert panel.model._rings == []
+    assert panel.model.noise is None
+
+
+@pytest.mark.parametrize("to", ["selection", "run"])
+def test_a_mean_that_is_not_wanted_any_more(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, fake_run: Any, qtbot: Any, to: str
+) -> None:
+    inspector.set_run(run)
+    settle(panel, qtbot)
+    gate, asked = Gate(run), panel.job.ended
+    ended: list[bool] = []
+    asked.connect(ended.append)
+    qtbot.mouseClick(panel.job.button, Qt.MouseButton.LeftButton)
+    assert gate.reached.wait(20)
+    session = panel.job._session
+    if to == "selection":
+        inspector.set_mask(np.arange(N) < 5)
+    else:
+        panel.set_active(False)
+        inspector.set_run(fake_run(run.folder / "other", n_particles=N))
+    gate.open.set()
+    qtbot.waitUntil(session._done.is_set, timeout=20_000)
+    qtbot.wait(100)
+    assert panel.model.mean is None
+    assert not panel.job.running
+    assert ended == []
+
+
+def write_fsc(run: Any, last: int) -> None:
+    """Half maps that agree up to a shell, and not at all beyond."""
+    lines = [f"{s},{BOX * 9 / s},{float(s <= last)}" for s in range(1, BOX // 2)]
+    text = "\n".join(["shell,resolution_angstrom,fsc", *lines])
+    (run.folder / "fsc.csv").write_text(text)
+
+
+def test_what_lies_beyond_the_half_maps_is_shaded_and_does_not_count(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, qtbot: Any
+) -> None:
+    write_fsc(run, 6)
+    inspector.set_run(run)
+    settle(panel, qtbot)
+    limit = panel.model.limit
+    assert 288 / 7 < limit < 288 / 6
+    assert panel.frc.beyond.isVisible()
+    assert panel.frc.beyond.getRegion()[0] == pytest.approx(1 / limit)
+    assert f"Beyond {limit:.1f} Å" in panel.beyond.text()
+    assert len(panel.model.agreement().frc) == 6
+
+
+@pytest.mark.parametrize("text", [None, "shell,resolution_angstrom,fsc\n1,288.0,none"])
+def test_no_half_maps(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, qtbot: Any, text: str | None
+) -> None:
+    if text is not None:
+        (run.folder / "fsc.csv").write_text(text)
+    inspector.set_run(run)
+    settle(panel, qtbot)
+    assert not panel.frc.beyond.isVisible()
+    assert not panel.beyond.isVisible()
+    assert len(panel.model.agreement().frc) == len(panel.model.curves().frc)
+
+
+def test_what_image_and_volume_come_to(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, qtbot: Any
+) -> None:
+    shown = {4: 1.0, 5: -1.0}
+    images = {}
+
+    def slice_(z: Any, rotation: Any, lattice: Any, stop: Any = None) -> Any:
+        for row, sign in shown.items():
+            if np.array_equal(rotation, run.rotations[row]):
+                return sign * images[row]
+        return 0 * inspector.images.of(run).pixels([0])[0]
+
+    # Projections that look just like the images, but for the sign.
+    inspector.set_run(run)
+    settle(panel, qtbot)
+    for row in shown:
+        source = inspector.images.of(run)
+        ctf = source.ctf([row])[0]
+        images[row] = source.pixels([row])[0] * ctf.sign()
+    run.slice = slice_
+    run.shifts = np.zeros_like(run.shifts)
+    for row, words, color in (
+        (4, "The image agrees with its volume</b> to", "green"),
+        (5, "The scale is negative</b>", "error"),
+    ):
+        inspector.set_particle(row)
+        qtbot.waitUntil(lambda row=row: panel.model.evidence.particle == row, timeout=20_000)
+        assert words in panel.verdict.text()
+        assert getattr(colors("dark"), color) in panel.verdict.text()
+    panel.set_colors(colors("light"))
+    assert colors("light").error in panel.verdict.text()
+
+
+@pytest.mark.parametrize(
+    ("frc", "expected", "words"),
+    [
+        ([0.9, 0.9, 0.6, 0.5, 0.4], 0.6, "agrees with its volume</b> to 20 Å"),
+        ([0.9, 0.5, 0.0, 0.0, 0.0], 0.6, "only of what is coarser than 50 Å"),
+        ([0.0, 0.1, 0.0, -0.1, 0.1], 0.6, "does not explain this image"),
+        ([0.0, 0.1, 0.0, -0.1, 0.1], 0.1, "one image shows too little"),
+    ],
+)
+def test_words_about_agreement(frc: list[float], expected: float, words: str) -> None:
+    size = np.float32([30, 60, 60, 60, 60])
+    found = Agreement(np.float32(frc), np.full(5, expected, np.float32), size, 0.5)
+    assert words in verdict(found, 100.0, "Å", colors("dark"))
+
+
+def test_no_point_leaves_the_plot(
+    panel: EvidencePanel, inspector: InspectorModel, run: Any, qtbot: Any
+) -> None:
+    inspector.set_run(run)
+    settle(panel, qtbot)
+    curves = panel.model.curves()
+    for lowest in (-0.2, -0.9):
+        curves.frc[2] = lowest
+        panel.frc.show_curves(curves, None, "Å", None)
+        low, high = panel.frc.getViewBox().viewRange()[1]
+        assert low < lowest
+        assert high > 1
 
 
 def test_narrow_docks_and_light_themes(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,9 @@ from napari_cryodrgn.particles import rotations_from_euler
 from napari_cryodrgn.widgets.inspector_model import InspectorModel
 from napari_cryodrgn.widgets.qt_tools import GuiThread, colors
 from napari_cryodrgn.widgets.view_directions import from_map, on_map
-from napari_cryodrgn.widgets.views_model import Views, ViewsModel
+from napari_cryodrgn.widgets.views_model import Shown, Views, ViewsModel
 from napari_cryodrgn.widgets.views_panel import ViewsPanel
-from napari_cryodrgn.widgets.views_words import direction_words, verdict
+from napari_cryodrgn.widgets.views_words import direction_words, table, verdict
 
 N = 600
 
@@ -176,6 +177,66 @@ def test_many_views(tmp_path, fake_run):
     inspector.close()
 
 
+@pytest.mark.parametrize("after", ["fewer", "more", "no poses"])
+def test_another_state_of_the_same_run(model, run, fake_run, after):
+    counts = {"fewer": 300, "more": 900, "no poses": N}
+    n = counts[after]
+    rotations = None if after == "no poses" else poses(n, 1)
+    other = fake_run(run.folder, n_particles=n, rotations=rotations)
+
+    model.inspector.set_run(other)
+
+    assert model.shown is None
+    model.select_within(np.float32([0, 0, 1]), 40)
+    assert model.inspector.mask is None
+    settle(model)
+    if rotations is not None:
+        assert model.shown.views.run is other
+        model.select_within(np.float32([0, 0, 1]), 40)
+        assert len(model.inspector.mask) == n
+
+
+def test_views_of_a_run_that_goes_on_stay(model, run, fake_run):
+    before = model.shown
+    model.active = False
+
+    model.inspector.set_run(fake_run(run.folder, n_particles=N, rotations=poses(N, 1)))
+
+    assert model.shown is before
+    # A run whose poses are of other particles than it says.
+    model.inspector.run.n_particles = N - 1
+    model.select_within(np.float32([0, 0, 1]), 40)
+    model.pick(run.rotations[7, 2])
+    assert model.inspector.mask is None
+    assert model.inspector.particle == 0
+
+
+def test_the_answer_for_a_run_that_was_left_is_dropped(run, tmp_path, fake_run, monkeypatch):
+    """While nobody looks, no newer question displaces it."""
+    gate, answers = threading.Event(), []
+    count = Views.of
+
+    def slow(of):
+        assert gate.wait(20)
+        return count(of)
+
+    monkeypatch.setattr(Views, "of", staticmethod(slow))
+    inspector = InspectorModel(lambda answer: answer())
+    model = ViewsModel(inspector, answers.append)
+    model.active = True
+    inspector.set_run(run)
+    model.active = False
+    inspector.set_run(fake_run(tmp_path / "other", n_particles=N, rotations=poses(N, 1)))
+    gate.set()
+    settle(model)
+    for answer in answers:
+        answer()
+
+    assert model.shown is None
+    model.close()
+    inspector.close()
+
+
 # The words
 
 
@@ -185,9 +246,37 @@ def test_words_about_good_and_bad_views(run):
     words = verdict(Views.of(run).bias)
     assert "Strong preference" in words
     assert "along z of the volume" in words
-    run.rotations = run.rotations[:20]
-    run.shifts = None
-    assert "too few" in verdict(Views.of(run).bias)
+    # A preference so strong is no chance, even of few.
+    run.rotations, run.shifts = run.rotations[:20], None
+    assert "Strong preference" in verdict(Views.of(run).bias)
+
+
+@pytest.mark.parametrize("n", [5, 10, 20, 49])
+def test_few_even_views_are_no_preference(run, n):
+    for seed in range(10):
+        run.rotations, run.shifts = poses(n, seed), None
+        assert "too few" in verdict(Views.of(run).bias)
+
+
+def test_even_views_that_are_just_enough(run):
+    words = []
+    for seed in range(10):
+        run.rotations, run.shifts = poses(60, seed), None
+        words.append(verdict(Views.of(run).bias))
+    assert not any("Strong" in text for text in words)
+    assert sum("Good" in text for text in words) >= 8
+
+
+def test_measures_stand_beside_those_of_as_many_even_views(run):
+    views = Views.of(run)
+    few = Shown.of(views, np.arange(N) < 60)
+    text = table(few)
+    assert text.count("if even") == 2
+    for bias in (views.bias, few.chosen):
+        assert f"{bias.scf_if_even:.2f}" in text
+        assert f"{bias.efficiency_if_even:.2f}" in text
+    assert few.chosen.scf_if_even < views.bias.scf_if_even - 0.1
+    assert table(Shown.of(views, None)).count("if even") == 1
 
 
 def test_words_about_a_direction():
@@ -223,16 +312,25 @@ def test_a_drag_selects_a_circle(panel, run, qtbot):
 
     mask = panel.model.inspector.mask
     angles = np.rad2deg(np.arccos(np.clip(run.rotations[:, 2] @ axis, -1, 1)))
-    assert panel.degrees.value() == pytest.approx(np.rad2deg(0.4), abs=2)
+    centre, degrees = panel.model.circle
+    np.testing.assert_allclose(centre, axis, atol=0.05)
+    assert degrees == pytest.approx(np.rad2deg(0.4), abs=2)
+    assert panel.degrees.value() == 10
     assert mask[angles < 20].all()
     assert not mask[angles > 26].any()
     assert panel.map.circle.isVisible()
-    assert f"{np.count_nonzero(mask)} particles selected" in panel.count.text()
+    assert f"{np.count_nonzero(mask)} selected, within {degrees:.0f}° of rot" in panel.count.text()
+    assert "All: <b>Good" in panel.verdict.text()
+    assert "Selected: <b>Strong preference" in panel.verdict.text()
+    assert "Orange lines" in panel.scaled.text()
+    assert panel.scaled.isVisible()
 
     qtbot.mouseClick(panel.clear, Qt.MouseButton.LeftButton)
     wait(panel, qtbot)
     assert panel.model.inspector.mask is None
     assert not panel.map.circle.isVisible()
+    assert "Selected" not in panel.verdict.text()
+    assert not panel.scaled.isVisible()
 
 
 def test_a_drag_that_ends_beyond_the_map(panel, qtbot):
@@ -241,12 +339,13 @@ def test_a_drag_that_ends_beyond_the_map(panel, qtbot):
     drag(panel, qtbot, start, start + QPoint(0, -200))
     wait(panel, qtbot)
 
-    assert panel.degrees.value() == pytest.approx(90, abs=5)
+    assert panel.model.circle[1] == pytest.approx(90, abs=5)
 
 
 def test_select_within_an_angle_of_the_particle(panel, run, qtbot):
     panel.model.inspector.set_particle(42)
     panel.degrees.setValue(15)
+    assert panel.near_what.text() == "of particle 42"
 
     qtbot.mouseClick(panel.near, Qt.MouseButton.LeftButton)
     wait(panel, qtbot)
@@ -300,6 +399,8 @@ def test_without_poses(panel, run, tmp_path, fake_run, qtbot):
     assert "no poses yet" in panel.text.text()
     assert panel.content.isHidden()
     assert not panel._viewer.layers
+    # Nothing keeps the run of before in memory.
+    assert panel._drawn is None
 
     panel.model.inspector.set_run(run)
     wait(panel, qtbot)
@@ -307,7 +408,10 @@ def test_without_poses(panel, run, tmp_path, fake_run, qtbot):
     assert len(panel._viewer.layers) == 2
 
 
-def test_it_fits_a_narrow_dock(panel):
-    panel.model.inspector.set_mask(np.arange(N) < 300)
+def test_it_fits_a_narrow_dock(panel, qtbot):
+    panel.model.inspector.set_particle(N - 1)
+    panel.model.select_within(np.float32([0, 0.6, -0.8]), 100)
+    wait(panel, qtbot)
 
-    assert panel.minimumSizeHint().width() <= 330
+    # That of a dock of 340 pixels beside its scroll bar.
+    assert panel.minimumSizeHint().width() <= 300

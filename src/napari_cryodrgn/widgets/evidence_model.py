@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,23 +13,30 @@ from psygnal import Signal
 
 from ..errors import CryodrgnError
 from .background import Background, Deliver
+from .evidence_source import EvidenceSource
 from .inspector_model import InspectorModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..analysis import Run
-    from ..analysis.evidence import Evidence, Examiner, MeanFrc, Rings
+    from ..analysis.agreement import Agreement
+    from ..analysis.evidence import Evidence, MeanFrc, Rings
 
 Array = NDArray[np.float32]
 # Particles that the noise is estimated from, and how many of them at a time: a question about a
 # particle waits for no more.
 _SAMPLE, _PART = 64, 2
+# Between two reports of progress.
+_TELL_S = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Correlations by ring from 1 on, ``frequency`` in 1/Å (in 1/px where that is unknown)."""
+    """Correlations by ring from 1 on, ``frequency`` in 1/Å (in 1/px where that is unknown).
+
+    95 % of such curves of pure noise stay below ``level``.
+    """
 
     frequency: Array
     frc: Array
@@ -59,14 +66,15 @@ class EvidenceModel:
         self.inspector = inspector
         self.evidence: Evidence | None = None
         self.loss: float | None = None
+        #: Resolution in Å beyond which half maps no longer agree, None if it is not known.
+        self.limit: float | None = None
         self.problem = ""
         #: Power (shells,) of what projections leave of images, None until it is known.
         self.noise: Tensor | None = None
         self.mean: MeanFrc | None = None
         self.low_pass: float | None = None
         self._background = Background(deliver)
-        self._examiner: Examiner | None = None
-        self._losses: Array | None = None
+        self._source: EvidenceSource | None = None
         self._rings: list[Rings] = []
         self._active = False
         self._on_run()
@@ -88,6 +96,11 @@ class EvidenceModel:
     def busy(self) -> bool:
         """Whether evidence is being gathered."""
         return self._background.waits_for("evidence")
+
+    @property
+    def seeks_noise(self) -> bool:
+        """Whether the noise is being estimated."""
+        return self._background.waits_for("noise")
 
     @property
     def unit(self) -> str:
@@ -122,8 +135,8 @@ class EvidenceModel:
     def _on_run(self) -> None:
         for key in ("evidence", "noise"):
             self._background.forget(key)
-        self.evidence, self.noise, self.loss, self.problem = None, None, None, ""
-        self._examiner, self._losses, self._rings = None, None, []
+        self.evidence, self.noise, self.loss, self.limit = None, None, None, None
+        self.problem, self._source, self._rings = "", None, []
         run = self.inspector.run
         if run is not None:
             # Six waves or more across the image: coarse, but a particle is to be seen.
@@ -146,29 +159,27 @@ class EvidenceModel:
             self._background.forget("evidence")
             return
 
-        def job() -> Evidence:
-            return self._examine(run).of(particle)
+        def job() -> tuple[Evidence, EvidenceSource]:
+            source = self._open(run)
+            return source.examiner.of(particle), source
 
         self._background.ask("evidence", job, self._found, self._failed)
 
-    def _examine(self, run: Run) -> Examiner:
-        """In the worker: opens what is needed, once."""
-        examiner = self._examiner
-        if examiner is None or examiner.run is not run:
-            from ..analysis.evidence import Examiner
+    def _open(self, run: Run) -> EvidenceSource:
+        """In a worker."""
+        source = self._source
+        if source is not None and source.examiner.run is run:
+            return source
+        return EvidenceSource.of(self.inspector.images.of(run))
 
-            images = self.inspector.images.of(run)
-            self._losses = _losses(run)
-            examiner = self._examiner = Examiner(images)
-        return examiner
-
-    def _found(self, evidence: Evidence) -> None:
-        self.evidence, self.problem = evidence, ""
-        losses = self._losses
-        self.loss = None if losses is None else float(losses[evidence.particle])
-        self.changed.emit()
+    def _found(self, found: tuple[Evidence, EvidenceSource]) -> None:
+        self.evidence, source = found
+        self._source = source
+        self.problem, self.limit, losses = "", source.limit, source.losses
+        self.loss = None if losses is None else float(losses[self.evidence.particle])
         if self.noise is None and not self._rings:
             self._ask_noise()
+        self.changed.emit()
 
     def _failed(self, error: Exception) -> None:
         self.evidence, self.loss = None, None
@@ -191,15 +202,19 @@ class EvidenceModel:
         rows = some_rows(run.n_particles, None, _SAMPLE)[done * _PART :][:_PART]
 
         def job() -> Rings:
-            return self._examine(run).rings(rows)
+            return self._open(run).examiner.rings(rows)
 
         def found(rings: Rings) -> None:
             self._rings.append(rings)
             self._ask_noise()
 
-        if len(rows):
+        def failed(error: Exception) -> None:
             # Some other particle's image may be damaged: then nothing is expected.
-            self._background.ask("noise", job, found, self._unexpected)
+            self.changed.emit()
+            self._unexpected(error)
+
+        if len(rows):
+            self._background.ask("noise", job, found, failed)
         else:
             self.noise = type(self._rings[0]).join(self._rings).noise()
             self.changed.emit()
@@ -217,17 +232,34 @@ class EvidenceModel:
 
     def mean_curves(self) -> Curves | None:
         """The mean over many particles, None if there is none."""
-        if self.evidence is None or self.mean is None:
+        mean = self.mean
+        if self.evidence is None or mean is None:
             return None
-        return self._curves(self.evidence, self.mean.frc.numpy(), self.mean.expected.numpy())
+        return self._curves(self.evidence, mean.frc.numpy(), mean.expected.numpy(), mean.n)
 
-    def _curves(self, evidence: Evidence, frc: Array, expected: Array | None) -> Curves:
+    def agreement(self) -> Agreement | None:
+        """What the particle's curve comes to; None without evidence or before `noise` is known.
+
+        Rings beyond `limit` do not count.
+        """
+        from ..analysis.agreement import Agreement
+
+        evidence, curves = self.evidence, self.curves()
+        if evidence is None or curves is None or curves.expected is None:
+            return None
+        last = len(curves.frc)
+        if self.limit is not None:
+            last = int(np.searchsorted(curves.frequency, 1.001 / self.limit, "right"))
+        size = 2 * evidence.rings.size.numpy()[1:]
+        return Agreement(curves.frc[:last], curves.expected[:last], size[:last], evidence.scale)
+
+    def _curves(self, evidence: Evidence, frc: Array, expected: Array | None, n: int = 1) -> Curves:
         from ..analysis.evidence import noise_level
 
         lattice = evidence.lattice
         extent = lattice.box * (evidence.pixel_size or 1.0)
         frequency = np.arange(1, lattice.n_shells, dtype=np.float32) / np.float32(extent)
-        level = noise_level(lattice).numpy()[1:]
+        level: Array = (noise_level(lattice)[1:] / n**0.5).numpy()
         return Curves(frequency, frc[1:], level, None if expected is None else expected[1:])
 
     def mean_job(self, stop: Callable[[], bool]) -> Iterator[float | MeanFrc]:
@@ -253,23 +285,14 @@ class EvidenceModel:
             rows = some_rows(run.n_particles, mask, AVERAGED)
         if run is None or not len(rows):
             raise CryodrgnError("No particle is in the selection.")
-        yield from self._examine(run).mean_frc(rows, stop)
+        told = time.monotonic()
+        for found in self._open(run).examiner.mean_frc(rows, stop):
+            # To paint the window for every chunk would take longer than to correlate it.
+            if not isinstance(found, float) or time.monotonic() - told > _TELL_S:
+                told = time.monotonic()
+                yield found
 
     def set_mean(self, mean: MeanFrc) -> None:
         """Keep the mean that `mean_job` has given."""
         self.mean = mean
         self.mean_changed.emit()
-
-
-def _losses(run: Run) -> Array | None:
-    """Each particle's loss, if the run has kept it."""
-    from ..analysis.particle_values import LOSS
-
-    path = Path(run.folder) / LOSS
-    if not path.is_file():
-        return None
-    try:
-        losses: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # shown as unknown; the explorer says what is wrong with the file
-    return losses if losses.shape == (run.n_particles,) else None

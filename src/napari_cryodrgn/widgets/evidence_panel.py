@@ -68,6 +68,7 @@ class EvidencePanel(QWidget):
         self.images.set_colors(colors)
         self.frc.set_colors(colors)
         self._tell_curves()
+        self._tell_verdict()
 
     def close_panel(self) -> None:
         """Stop what runs in the background; touches no widget."""
@@ -94,7 +95,7 @@ class EvidencePanel(QWidget):
     def _on_evidence(self) -> None:
         model = self.model
         there = model.evidence is not None
-        for widget in (self.pictures, self.numbers):
+        for widget in (self.verdict, self.pictures, self.numbers):
             widget.setVisible(there)
         if self.inspector.run is None:
             text = "Open a run to see what its particles look like beside its volumes."
@@ -104,6 +105,7 @@ class EvidencePanel(QWidget):
             text = "" if there else "Reading …"
         self.text.setText(text)
         self.text.setVisible(bool(text))
+        self._tell_verdict()
         self._draw()
 
     def _on_low_pass(self) -> None:
@@ -127,19 +129,28 @@ class EvidencePanel(QWidget):
         self._draw_curves()
 
     def _draw_curves(self) -> None:
-        self.frc.show_curves(self.model.curves(), self.model.mean_curves(), self.model.unit)
+        model = self.model
+        limit = model.limit
+        if limit is not None and limit <= model.low_passes()[0]:
+            limit = None
+        self.frc.show_curves(model.curves(), model.mean_curves(), model.unit, limit)
+        self.beyond.setText("" if limit is None else evidence_words.beyond(limit))
+        self.beyond.setVisible(limit is not None)
         self._tell_curves()
 
     def _tell_curves(self) -> None:
-        colors, mean = self._colors, self.model.mean
-        parts = [f"<span style='color:{colors.blue}'>━ this particle</span>"]
-        if mean is not None:
-            few = "particle" if mean.n == 1 else "particles"
-            parts.append(f"<span style='color:{colors.orange}'>━ mean of {mean.n:,} {few}</span>")
-        parts.append("╍ expected if the rest is noise")
-        parts.append(f"<span style='color:{colors.dim}'>┈ pure noise stays below</span>")
-        whole = (f"<span style='white-space:nowrap'>{part}</span>" for part in parts)
-        self.curves_text.setText(" &nbsp; ".join(whole))
+        mean = self.model.mean
+        self.curves_text.setText(evidence_words.legend(0 if mean is None else mean.n, self._colors))
+
+    def _tell_verdict(self) -> None:
+        model = self.model
+        agreement, run = model.agreement(), self.inspector.run
+        if agreement is not None and run is not None:
+            extent = run.box * (run.pixel_size or 1.0)
+            text = evidence_words.verdict(agreement, extent, model.unit, self._colors)
+        else:
+            text = "Estimating the noise …" if model.seeks_noise else ""
+        self.verdict.setText(text)
 
     # What the controls do
 
@@ -173,10 +184,18 @@ class EvidencePanel(QWidget):
         layout.setSpacing(4)
         self.text = note(selectable=True)
         layout.addWidget(self.text)
+        self.verdict = note(selectable=True)
+        self.verdict.setToolTip(
+            "The FRC over the one expected: all of it agrees from 70 % on, none if noise would do "
+            "as well.\nIt agrees up to the ring that still speaks for the volume; rings beyond the "
+            "resolution of the half maps do not count."
+        )
+        layout.addWidget(self.verdict)
         self.pictures = QWidget()
         self._build_pictures(colors)
         layout.addWidget(self.pictures)
         self.numbers = note(selectable=True)
+        self.numbers.setToolTip("The log-likelihood is in nats, of the image.")
         layout.addWidget(self.numbers)
         layout.addStretch()
 
@@ -201,6 +220,8 @@ class EvidencePanel(QWidget):
         layout.addWidget(self.frc)
         self.curves_text = note()
         layout.addWidget(self.curves_text)
+        self.beyond = note()
+        layout.addWidget(self.beyond)
         self.job = DecodeBar(
             "Mean FRC of all particles",
             "Correlate up to 500 particles, from all over the selection or the set, with their "

@@ -15,6 +15,8 @@ from .still_plot import StillPlot, resolution_ticks
 _TITLES = ("image", "projection", "residual")
 # Height of a title with its margins.
 _TITLE = 28
+# Of the FRC; lower if a curve goes there.
+_LOW, _HIGH = -0.5, 1.03
 
 
 class EvidenceImages(pg.GraphicsLayoutWidget):
@@ -40,6 +42,10 @@ class EvidenceImages(pg.GraphicsLayoutWidget):
         for box in self.boxes[1:]:
             box.setXLink(self.boxes[0])
             box.setYLink(self.boxes[0])
+        self._zoomed = False
+        for box in self.boxes:
+            box.sigRangeChangedManually.connect(self._on_zoom)
+            box.sigResized.connect(self._on_resized)
         self._size = 0
         self.setToolTip(
             "The particle's image, the projection of its own volume at its pose with CTF and "
@@ -90,7 +96,16 @@ class EvidenceImages(pg.GraphicsLayoutWidget):
         super().mouseDoubleClickEvent(event)
         self._show_all()
 
+    def _on_zoom(self, _: object) -> None:
+        self._zoomed = True
+
+    def _on_resized(self, _: object) -> None:
+        # Boxes that are linked would shrink what they show.
+        if not self._zoomed and self._size:
+            self._show_all()
+
     def _show_all(self) -> None:
+        self._zoomed = False
         self.boxes[0].setRange(QRectF(0, 0, self._size, self._size), padding=0)
 
 
@@ -98,21 +113,21 @@ class FrcPlot(StillPlot):
     """Fourier ring correlation of image and projection against resolution."""
 
     def __init__(self, colors: Colors) -> None:
-        super().__init__(150, 44)
-        self.level = self.plot()
+        super().__init__(160, 44)
+        self.beyond = pg.LinearRegionItem(movable=False, pen=pg.mkPen(None))
+        self.addItem(self.beyond, ignoreBounds=True)
         self.zero = pg.InfiniteLine(0, angle=0)
         self.addItem(self.zero, ignoreBounds=True)
-        self.expected, self.frc = self.plot(), self.plot()
-        self.mean_expected, self.mean = self.plot(), self.plot()
+        self.level, self.mean_level = self.plot(), self.plot()
+        self.frc, self.mean, self.expected = self.plot(), self.plot(), self.plot()
         self._unit = "Å"
         self._colors = colors
-        self.setYRange(-0.3, 1, padding=0)
-        self.getAxis("left").setTicks([[(v, f"{v:g}") for v in (0, 0.5, 1)]])
+        self.getAxis("left").setTicks([[(v, f"{v:g}") for v in (-1, -0.5, 0, 0.5, 1)]])
         self.setToolTip(
             "Correlation of the Fourier rings of image and projection, from coarse to fine.\n"
             "Below what is expected: the projection shows what the image does not, as of a wrong "
-            "pose or z.\nAbove it at the fine end: the volume repeats the noise of the images that "
-            "it is made of."
+            "pose or z.\nAbove the noise where the half maps no longer agree (shaded): the volume "
+            "repeats the noise of the images that it is made of."
         )
         self.set_colors(colors)
 
@@ -123,34 +138,46 @@ class FrcPlot(StillPlot):
         faint = pg.mkColor(colors.dim)
         faint.setAlpha(120)
         self.zero.setPen(pg.mkPen(faint, width=1))
-        self.level.setPen(pg.mkPen(colors.dim, width=1, style=Qt.PenStyle.DotLine))
-        for curve, color, style in (
-            (self.frc, colors.blue, Qt.PenStyle.SolidLine),
-            (self.expected, colors.blue, Qt.PenStyle.DashLine),
-            (self.mean, colors.orange, Qt.PenStyle.SolidLine),
-            (self.mean_expected, colors.orange, Qt.PenStyle.DashLine),
+        faint.setAlpha(50)
+        self.beyond.setBrush(faint)
+        for curve, color, width, style in (
+            (self.level, colors.dim, 1.4, Qt.PenStyle.DotLine),
+            (self.mean_level, colors.orange, 1.4, Qt.PenStyle.DotLine),
+            (self.frc, colors.blue, 2, Qt.PenStyle.SolidLine),
+            (self.mean, colors.orange, 2, Qt.PenStyle.SolidLine),
+            (self.expected, colors.text, 1.4, Qt.PenStyle.DashLine),
         ):
-            solid = style == Qt.PenStyle.SolidLine
-            curve.setPen(pg.mkPen(color, width=2 if solid else 1.2, style=style))
+            curve.setPen(pg.mkPen(color, width=width, style=style))
         for side, text in (("left", "FRC"), ("bottom", f"resolution ({self._unit})")):
             self.setLabel(side, text, color=colors.text, **{"font-size": "8pt"})
 
-    def show_curves(self, one: Curves | None, mean: Curves | None, unit: str) -> None:
-        """Draw the curves of a particle and of many, either or none; frequencies in 1/unit."""
+    def show_curves(
+        self, one: Curves | None, mean: Curves | None, unit: str, limit: float | None
+    ) -> None:
+        """Draw the curves of a particle and of many, either or none; frequencies in 1/unit.
+
+        What is expected is drawn of the many if there are. Beyond ``limit`` in units it is shaded.
+        """
         if unit != self._unit:
             self._unit = unit
             self.set_colors(self._colors)
-        for curves, frc, expected in (
-            (one, self.frc, self.expected),
-            (mean, self.mean, self.mean_expected),
+        for curves, frc, level in (
+            (one, self.frc, self.level),
+            (mean, self.mean, self.mean_level),
         ):
             _draw(frc, curves, None if curves is None else curves.frc)
-            _draw(expected, curves, None if curves is None else curves.expected)
-        _draw(self.level, one, None if one is None else one.level)
+            _draw(level, curves, None if curves is None else curves.level)
+        of = mean or one
+        _draw(self.expected, of, None if of is None else of.expected)
+        self.beyond.setVisible(one is not None and limit is not None)
         if one is not None:
             last = float(one.frequency[-1])
             self.setXRange(0, last, padding=0.01)
+            lowest = float(one.frc.min())
+            self.setYRange(_LOW if lowest > _LOW else lowest - 0.05, _HIGH, padding=0)
             self.getAxis("bottom").setTicks([resolution_ticks(last)])
+            if limit is not None:
+                self.beyond.setRegion((1 / limit, 1.1 * last))
 
 
 def _draw(item: pg.PlotDataItem, curves: Curves | None, values: NDArray[np.float32] | None) -> None:

@@ -8,10 +8,67 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from ..analysis.agreement import Agreement
     from ..analysis.evidence import Evidence
+    from .qt_tools import Colors
 
 # Components of z that are told.
 _MOST = 4
+
+
+def verdict(agreement: Agreement, extent: float, unit: str, colors: Colors) -> str:
+    """What an image's agreement with its volume comes to; the box has an edge of ``extent``."""
+    ring = agreement.ring
+    to = "" if ring is None else f"{extent / ring:.3g} {unit}"
+    color, bold, rest = {
+        "full": (colors.green, "The image agrees with its volume", f" to {to}."),
+        "weak": (
+            colors.warning,
+            "Weak agreement",
+            f": only of what is coarser than {to}." if to else ": it is little above noise.",
+        ),
+        "none": (
+            colors.error,
+            "No agreement",
+            ": this volume does not explain this image.",
+        ),
+        "faint": (
+            colors.warning,
+            "No agreement",
+            " that could not be chance. Of so faint a volume one image shows too little; the mean "
+            "tells more.",
+        ),
+        "negative": (
+            colors.error,
+            "The scale is negative",
+            ": contrast is inverted, or the volume is not trained.",
+        ),
+    }[agreement.kind]
+    return f"<b style='color:{color}'>{bold}</b>{rest}"
+
+
+def legend(n: int, colors: Colors) -> str:
+    """What the curves are, those of the mean of ``n`` particles too unless that is 0."""
+    parts = [f"<span style='color:{colors.blue}'>━ this particle</span>"]
+    if n:
+        few = "particle" if n == 1 else "particles"
+        parts.append(f"<span style='color:{colors.orange}'>━ mean of {n:,} {few}</span>")
+    parts.append("╍ expected if volume and pose are right")
+    parts.append(
+        f"<span style='color:{colors.dim}'>┈ one particle of pure noise stays below</span>"
+    )
+    if n:
+        parts.append(f"<span style='color:{colors.orange}'>┈ the mean of {n:,} such</span>")
+    whole = (f"<span style='white-space:nowrap'>{part}</span>" for part in parts)
+    return " &nbsp; ".join(whole)
+
+
+def beyond(limit: float) -> str:
+    """What curves say beyond the resolution in Å of the half maps."""
+    return (
+        f"Beyond {limit:.1f} Å (shaded) the half maps no longer agree (FSC 0.143): agreement there "
+        "is noise that the volume has learned from these very images."
+    )
 
 
 def table(evidence: Evidence, loss: float | None, low_pass: float | None, unit: str) -> str:
@@ -32,7 +89,7 @@ def table(evidence: Evidence, loss: float | None, low_pass: float | None, unit: 
     else:
         rows.append(("z", "none: this is the consensus"))
     if loss is not None:
-        rows.append(("loss", f"{loss:.1f} nats against an empty volume"))
+        rows.append(("log-likelihood", f"{-loss:+,.0f} over an empty volume"))
     cells = (
         f"<tr><td style='padding-right: 10px'><b>{name}</b></td><td>{html.escape(text)}</td></tr>"
         for name, text in rows

@@ -39,7 +39,7 @@ def about(run: Run | None) -> str:
     if run.pixel_size is not None:
         parts.append(f"{run.pixel_size:.3g} Å/px")
     parts.append(f"epoch {run.epoch}")
-    if (how := _POSES.get(run.settings.get("poses"))) is not None:
+    if (how := _POSES.get(str(run.settings.get("poses")))) is not None:
         parts.append(how)
     return ", ".join(parts)
 

@@ -87,10 +87,13 @@ class InspectorDock(Dock):
         self._gui = GuiThread()
         self.model = InspectorModel(self._gui.post, open_run)
         self.decode = DecodeModel(self._gui.post)
+        # Before the panels, one of which asks it for volumes of the new run.
+        self.model.run_changed.connect(self._on_other_run)
         mode: Mode = "surface" if is_software(napari_viewer) else "volume"
         self.volume = VolumeView(napari_viewer, self._gui.post, mode)
         self._wanted: tuple[Path, int] | None = None
         self._told = ""
+        self._shows = False
         self._resting = Soon(self, self._settle, _REST_MS)
         self._build()
         self.link = run_link(napari_viewer)
@@ -100,6 +103,7 @@ class InspectorDock(Dock):
         self.model.particle_changed.connect(self._on_particle)
         self.model.particle_changed.connect(self._pass_particle)
         self.model.mask_changed.connect(self._pass_mask)
+        self.model.mask_changed.connect(self._show_bar)
         self.model.busy_changed.connect(self._on_busy)
         self.model.failed.connect(self._on_failed)
         self.decode.decoded.connect(self._on_decoded)
@@ -186,6 +190,9 @@ class InspectorDock(Dock):
 
     # Showing
 
+    def _on_other_run(self) -> None:
+        self.decode.set_run(self.model.run)
+
     def _on_run(self) -> None:
         run = self.model.run
         self.folder.setText(run.folder.name if run is not None else "")
@@ -193,7 +200,6 @@ class InspectorDock(Dock):
         self.about.setText(about(run))
         self.about.setVisible(run is not None)
         self.pages.setCurrentIndex(0 if run is None else 1)
-        self.decode.set_run(run)
         wanted, self._wanted, self._told = self._wanted, None, ""
         if run is not None and wanted is not None and wanted[0] == run.folder:
             self.model.set_particle(wanted[1])
@@ -204,8 +210,13 @@ class InspectorDock(Dock):
         run = self.model.run
         if run is None:
             return
-        self.bar.show_particle(self.model.particle, run.n_particles)
+        self._show_bar()
         self._show_volume()
+
+    def _show_bar(self) -> None:
+        if self.model.run is not None:
+            n, mask = self.model.run.n_particles, self.model.mask
+            self.bar.show_particle(self.model.particle, n, mask)
 
     def _show_volume(self) -> None:
         """Decode the particle's volume, unless the explorer shows it anyway."""
@@ -214,13 +225,16 @@ class InspectorDock(Dock):
         shared = decodes and explored is not None and explored.folder == run.folder
         self.show_volume.setVisible(not shared)
         self._resting.stop()
-        if run is None or shared or not self.show_volume.isChecked():
+        self._shows = not shared and self.show_volume.isChecked()
+        if run is None or not self._shows:
             return
         if self.model.z is None or not run.can_decode:
             self.decode.show_structure()
         else:
-            # While the slider moves there is no time for more than a small one.
-            self.decode.look(self.model.z)
+            # While the slider moves there is no time for more than a small one; beside the
+            # evidence, which is to follow at once, not for any.
+            if self.tabs.currentWidget() is not self.tabs.widget(0):
+                self.decode.look(self.model.z)
             self._resting.start()
 
     def _settle(self) -> None:
@@ -228,6 +242,8 @@ class InspectorDock(Dock):
             self.decode.settle(self.model.z)
 
     def _on_decoded(self, decoded: Decoded) -> None:
+        if not self._shows:
+            return  # only the slices have asked for it
         self.volume.show(
             decoded.data,
             decoded.pixel_size,
@@ -309,7 +325,7 @@ class InspectorDock(Dock):
         self.evidence = EvidencePanel(*make)
         self.views = ViewsPanel(*make)
         self.search = SearchPanel(*make)
-        self.slices = SlicePanel(*make)
+        self.slices = SlicePanel(*make, self.decode)
         self.validity = ValidityPanel(*make)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)

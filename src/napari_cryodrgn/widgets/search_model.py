@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,14 @@ from psygnal import Signal
 from ..errors import RunFolderError
 from .background import Background, Deliver
 from .inspector_model import InspectorModel
+from .shared_images import SharedImages
 
 if TYPE_CHECKING:
     from ..analysis import Run, RunImages
     from ..analysis.pose_evidence import PoseEvidence, PoseFinder
+    from ..poses.search import Stop
+
+    MakeFinder = Callable[[RunImages, Stop], PoseFinder]
 
 Array = NDArray[np.float32]
 Source = Literal["own", "clusters"]
@@ -45,7 +50,7 @@ class Candidates:
 class SearchModel:
     """Searches the pose of the inspected particle anew and shows what every level left.
 
-    Nothing is computed while `active` is off.
+    Nothing is computed while `active` is off. A search that is no longer wanted is given up.
 
     Parameters
     ----------
@@ -62,33 +67,39 @@ class SearchModel:
     #: The level shown is another one.
     level_changed = Signal()
     chosen_changed = Signal()
+    #: `has_clusters` is known.
+    clusters_changed = Signal()
     failed = Signal(object)
 
     def __init__(
-        self,
-        inspector: InspectorModel,
-        deliver: Deliver,
-        make_finder: Callable[[RunImages], PoseFinder] | None = None,
+        self, inspector: InspectorModel, deliver: Deliver, make_finder: MakeFinder | None = None
     ) -> None:
         self.inspector = inspector
         self._make_finder = make_finder or _make_finder
         self._background = Background(deliver)
-        # Of the run opened last; belongs to the background's thread.
-        self._finder: tuple[Run, PoseFinder] | None = None
+        self._run: Run | None = None
+        self._worker = _Worker(self._make_finder)
+        self._given_up = threading.Event()
         self._active = False
         self._stale = True
         self._source: Source = "own"
+        #: Whether clusters are kept with the run.
+        self.has_clusters = False
         self.found: PoseEvidence | None = None
+        #: Which cluster the particle's latent lies in, if it was searched against clusters.
+        self.own_cluster: int | None = None
         self.candidates: Candidates | None = None
         #: Level of the search that is shown; beyond the last one, the posterior.
         self.level = 0
+        self._last_level: int | None = None
         #: Which of the candidates is looked at.
         self.chosen: int | None = None
-        inspector.run_changed.connect(self._renew)
+        inspector.run_changed.connect(self._on_run)
         inspector.particle_changed.connect(self._renew)
 
     def close(self) -> None:
         """Drop what is being computed; the model cannot be used afterwards."""
+        self._given_up.set()
         self._background.close()
 
     @property
@@ -98,9 +109,16 @@ class SearchModel:
 
     @active.setter
     def active(self, on: bool) -> None:
-        self._active = on
-        if on and self._stale:
-            self._renew()
+        came, self._active = on and not self._active, on
+        if came:
+            self._look_for_clusters()
+            if self._stale:
+                self._renew()
+        elif not on and self.busy:
+            self._given_up.set()
+            self._background.forget("search")
+            self._stale = True
+            self.busy_changed.emit()
 
     @property
     def busy(self) -> bool:
@@ -135,38 +153,63 @@ class SearchModel:
             self.chosen = candidate
             self.chosen_changed.emit()
 
-    def _renew(self) -> None:
-        if not self._active:
-            self._stale = True
+    def _on_run(self) -> None:
+        run = self.inspector.run
+        if run is not self._run:
+            # What was made of another run must not stay in memory.
+            moved = run is None or self._run is None or run.folder != self._run.folder
+            self._run, self._worker = run, _Worker(self._make_finder)
+            if moved or not self._active:
+                self._take((None, None))
+            self._look_for_clusters()
+        self._renew()
+
+    def _look_for_clusters(self) -> None:
+        run = self.inspector.run
+        if not self._active or run is None:
             return
-        self._stale = False
+
+        def done(has: bool) -> None:
+            self.has_clusters = has
+            self.clusters_changed.emit()
+
+        # What is wrong with them is told when they are asked for.
+        ask = self._background.ask
+        ask("clusters", partial(_has_clusters, run), done, lambda _: done(True))
+
+    def _renew(self) -> None:
+        self._given_up.set()
+        self._stale = not self._active
+        if not self._active:
+            return
         run = self.inspector.run
         if run is None:
             self._background.forget("search")
-            self._take(None)
+            self._take((None, None))
             return
-        job = partial(self._search, run, self.inspector.particle, self._source)
+        self._given_up = threading.Event()
+        job = partial(
+            self._worker.search,
+            run,
+            self.inspector.images,
+            self.inspector.particle,
+            self._source,
+            self._given_up.is_set,
+        )
         self._background.ask("search", job, self._take, self._failed)
         self.busy_changed.emit()
 
-    def _search(self, run: Run, particle: int, source: Source) -> PoseEvidence:
-        """In the background: decode and search."""
-        if self._finder is None or self._finder[0] is not run:
-            self._finder = None
-            self._finder = run, self._make_finder(self.inspector.images.of(run))
-        return self._finder[1](particle, _volumes(run, particle, source))
-
-    def _take(self, found: PoseEvidence | None) -> None:
-        before, self.found = self.n_levels, found
+    def _take(self, answer: tuple[PoseEvidence | None, int | None]) -> None:
+        self.found, self.own_cluster = answer
         # The posterior at first, then what the user has chosen.
-        if self.n_levels != before:
-            self.level = max(self.n_levels - 1, 0)
+        if self.found is not None and self._last_level != len(self.found.levels):
+            self.level = self._last_level = len(self.found.levels)
         self.found_changed.emit()
         self._show()
         self.busy_changed.emit()
 
     def _failed(self, error: Exception) -> None:
-        self._take(None)
+        self._take((None, None))
         self.failed.emit(error)
 
     def _show(self) -> None:
@@ -176,20 +219,42 @@ class SearchModel:
         self.chosen_changed.emit()
 
 
-def _make_finder(images: RunImages) -> PoseFinder:
+class _Worker:
+    """What is done in the thread for one run; the preparation is kept."""
+
+    def __init__(self, make_finder: MakeFinder) -> None:
+        self._make_finder = make_finder
+        self._finder: PoseFinder | None = None
+
+    def search(
+        self, run: Run, images: SharedImages, particle: int, source: Source, stop: Stop
+    ) -> tuple[PoseEvidence, int | None]:
+        if self._finder is None:
+            self._finder = self._make_finder(images.of(run), stop)
+        volumes, own = _volumes(run, particle, source, stop)
+        return self._finder(particle, volumes, stop), own
+
+
+def _make_finder(images: RunImages, stop: Stop) -> PoseFinder:
     from ..analysis.pose_evidence import PoseFinder
 
-    return PoseFinder(images)
+    return PoseFinder(images, stop)
 
 
-def _volumes(run: Run, particle: int, source: Source) -> Array:
-    """Volumes (k, z, y, x) to compare with."""
+def _has_clusters(run: Run) -> bool:
+    from ..analysis.clusters import kept_clusters
+
+    return run.latents is not None and kept_clusters(run, run.latents.mu) is not None
+
+
+def _volumes(run: Run, particle: int, source: Source, stop: Stop) -> tuple[Array, int | None]:
+    """Volumes (k, z, y, x) to compare with, and the particle's own cluster, if of clusters."""
     from ..analysis.clusters import kept_clusters
 
     if run.latents is None:
-        return np.array(run.consensus().data)[None]
+        return np.array(run.consensus().data)[None], None
     if source == "own":
-        return run.decode(run.latents.mu[particle])[None]
+        return run.decode(run.latents.mu[particle], stop=stop)[None], None
     clusters = kept_clusters(run, run.latents.mu)
     if clusters is None:
         raise RunFolderError(
@@ -197,7 +262,8 @@ def _volumes(run: Run, particle: int, source: Source) -> Array:
             "no clusters are kept with this run.",
             remedy="Find clusters in the Latent explorer first.",
         )
-    return np.stack([run.decode(z) for z in clusters.centres])
+    volumes = [run.decode(z, stop=stop) for z in clusters.centres]
+    return np.stack(volumes), int(clusters.labels[particle])
 
 
 def _candidates(found: PoseEvidence, level: int) -> Candidates:

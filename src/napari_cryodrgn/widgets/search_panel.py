@@ -55,8 +55,10 @@ class SearchPanel(QWidget):
         self.model.busy_changed.connect(self._on_busy)
         self.model.level_changed.connect(self._on_level)
         self.model.chosen_changed.connect(self._on_chosen)
+        self.model.clusters_changed.connect(self._on_clusters)
         self.model.failed.connect(self._on_failed)
         self._on_found()
+        self._on_clusters()
 
     def set_active(self, on: bool) -> None:
         """Search only while this is seen."""
@@ -81,17 +83,26 @@ class SearchPanel(QWidget):
         self.content.setVisible(found is not None)
         if found is None:
             self.text.setText(_HINT if self.model.inspector.run is None else "")
+            self.text.setToolTip("")
             return
-        volumes = about_volumes(found)
-        lines = [f"<b>{verdict(found)}</b>", doubt(found), about_own(found)]
-        self.text.setText("<br>".join([*lines, volumes] if volumes else lines))
+        lines = [verdict(found), about_own(found), about_volumes(found, self.model.own_cluster)]
+        self.text.setText("<br>".join(filter(None, lines)))
+        self.text.setToolTip(doubt(found))
         with QSignalBlocker(self.level):
             self.level.setRange(0, self.model.n_levels - 1)
 
     def _on_busy(self) -> None:
         self.status.setText("Searching …" if self.model.busy else "")
         self.status.setVisible(self.model.busy)
-        self.content.setEnabled(not self.model.busy)
+        # Not the slider: it would lose the keyboard.
+        for widget in (self.map, self.plot, self.pictures):
+            widget.setEnabled(not self.model.busy)
+
+    def _on_clusters(self) -> None:
+        there = self.model.has_clusters
+        item = self.source.model().item(self.source.findData("clusters"))  # type: ignore[union-attr]
+        item.setEnabled(there)
+        item.setToolTip("" if there else "Find clusters in the Latent explorer first.")
 
     def _on_failed(self, error: Exception) -> None:
         message = str(error) if isinstance(error, CryodrgnError) else notify.error(error)
@@ -147,10 +158,11 @@ class SearchPanel(QWidget):
         layout.setSpacing(4)
         row = QHBoxLayout()
         row.addWidget(QLabel("Compare with"))
-        self.source = combo_box(
-            {"the particle's own volume": "own", "the volumes of all cluster centres": "clusters"}
+        self.source = combo_box({"own volume": "own", "cluster centres": "clusters"})
+        self.source.setToolTip(
+            "The volumes whose projections are compared with the image: that at the particle's own "
+            "latent, or those of all clusters."
         )
-        self.source.setToolTip("The volumes whose projections are compared with the image.")
         self.source.currentIndexChanged.connect(
             lambda _: self.model.set_source(cast(Source, self.source.currentData()))
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
@@ -17,16 +19,26 @@ Array = NDArray[np.float32]
 # Log-likelihood behind the best at which a candidate has the last colour, and that colour's place:
 # darker ones do not show.
 _DARK, _DARKEST = 12.0, 70
+_SHADES = 32
+# Opacity of candidates that were dropped, and of those kept.
+_ALPHA = (130, 230)
 _REACH = 10  # pixels from a click
 
 
+@cache
+def _brush(shade: int, kept: bool) -> pg.QtGui.QBrush:
+    place = _DARKEST + round((255 - _DARKEST) * shade / (_SHADES - 1))
+    return pg.mkBrush(*pg.colormap.get("viridis").getLookupTable(nPts=256)[place], _ALPHA[kept])
+
+
 def brushes(behind: Array, kept: int) -> list[pg.QtGui.QBrush]:
-    """Colours by log-likelihood behind the best; those dropped are faint."""
-    table = pg.colormap.get("viridis").getLookupTable(nPts=256)
+    """Colours by log-likelihood behind the best; those dropped are faint.
+
+    Of few shades, since the plots draw one picture for each brush.
+    """
     share = (1 + np.asarray(behind) / _DARK).clip(0, 1)
-    place = (_DARKEST + (255 - _DARKEST) * share).astype(int)
-    alpha = np.where(np.arange(len(place)) < kept, 230, 130)
-    return [pg.mkBrush(*table[p], a) for p, a in zip(place, alpha, strict=True)]
+    shades = np.rint((_SHADES - 1) * share).astype(int).tolist()
+    return [_brush(shade, i < kept) for i, shade in enumerate(shades)]
 
 
 def _nearest(plot: pg.PlotWidget, event: QMouseEvent, x: Array, y: Array) -> int | None:

@@ -1,8 +1,9 @@
-"""A plane through volumes: which, where it lies, and what is on it; without Qt."""
+"""A plane through volumes: where it lies, and what is on it; without Qt."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,36 +11,39 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from .background import Background, Deliver
-from .decode_model import Decoded, DecodeModel
-from .densities import Density, of_consensus, of_layer, of_particle, volume_layers
+from .decode_model import DecodeModel
+from .densities import Density
 from .inspector_model import InspectorModel
-from .slice_work import Pair, Slices, cut_through
+from .slice_volumes import KEPT, PARTICLE, SliceVolumes
+from .slice_work import Prepared, Slices, cut_through
 
 if TYPE_CHECKING:
-    from napari.components import LayerList
+    from napari.components import ViewerModel
 
+    from ..analysis import Run
     from ..analysis.slices import Plane
 
 Array = NDArray[np.float32]
 Across = Literal["z", "y", "x", "view"]
-#: Keys of volumes that are no layers.
-PARTICLE, CONSENSUS, KEPT = "particle", "consensus", "kept"
+# The coarsest low-pass leaves so many waves in a volume's edge.
+_WAVES = 5
 
 
 class SliceModel:
     """A plane that moves through a volume, and through a second one at the same place.
 
-    Volumes are the one at the latent of the inspected particle, the run's consensus, one that was
-    kept, and layers of the viewer. Nothing is computed while `active` is off.
+    Nothing is computed while `active` is off.
 
     Parameters
     ----------
     inspector
         Whose run and particle are followed.
-    layers
-        Of the viewer.
+    viewer
+        Whose layers can be cut.
     deliver
         Brings answers to the thread that owns this object, see `Background`.
+    decode
+        See `SliceVolumes`.
     """
 
     #: `Slices`, or None if there is no volume.
@@ -48,41 +52,43 @@ class SliceModel:
     volume_changed = Signal()
     #: What there is to choose from, or the choice.
     choices_changed = Signal()
-    busy_changed = Signal()
+    low_pass_changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, inspector: InspectorModel, layers: LayerList, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        inspector: InspectorModel,
+        viewer: ViewerModel,
+        deliver: Deliver,
+        decode: DecodeModel | None = None,
+    ) -> None:
         self.inspector = inspector
-        self._layers = layers
         self._background = Background(deliver)
-        self.decode = DecodeModel(deliver)
-        self.decode.decoded.connect(self._decoded)
-        self.decode.busy_changed.connect(self.busy_changed.emit)
-        self.decode.failed.connect(self.failed.emit)
+        self.volumes = SliceVolumes(inspector, viewer, deliver, decode)
         self.across: Across = "z"
         self.offset = 0.0
-        #: What is cut: `PARTICLE`, `CONSENSUS`, `KEPT` or a layer; None is nothing.
-        self.keys: list[Any] = [PARTICLE, None]
-        self.kept: Density | None = None
+        #: What is cut: a key of `choices` or None for each side.
+        self.keys: list[Any] = [None, None]
+        # What the user wants there, which may come back.
+        self._wished: list[Any] = [PARTICLE, None]
+        #: Resolution that volumes are blurred to; None leaves them as they are.
+        self.low_pass: float | None = None
         self.slices: Slices | None = None
         self._densities: list[Density | None] = [None, None]
-        self._consensus: Density | None = None
-        self._pair: Pair | None = None
+        self._prepared: Prepared | None = None
         self._cut_again = False
         self._active = False
-        self._run: Any = None
-        self._heard: list[Any] = []
+        self._run: Run | None = None
+        self._limited: Path | None = None
         inspector.run_changed.connect(self._on_run)
         inspector.particle_changed.connect(self._on_particle)
-        layers.events.inserted.connect(self._on_layers)
-        layers.events.removed.connect(self._on_layers)
+        self.volumes.choices_changed.connect(self._on_choices)
+        self.volumes.brought.connect(self._take)
+        self.volumes.failed.connect(self._not_brought)
 
     def close(self) -> None:
         """Drop what is being computed; the model cannot be used afterwards."""
-        self._layers.events.inserted.disconnect(self._on_layers)
-        self._layers.events.removed.disconnect(self._on_layers)
-        self._hear([])
-        self.decode.close()
+        self.volumes.close()
         self._background.close()
 
     @property
@@ -92,14 +98,13 @@ class SliceModel:
 
     @active.setter
     def active(self, active: bool) -> None:
-        changed, self._active = active != self._active, active
-        if changed and active:
-            self._on_run()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a volume is being decoded or read."""
-        return self.decode.busy or self._background.waits_for("consensus")
+        if active == self._active:
+            return
+        self._active = self.volumes.active = active
+        if active:
+            self._follow_run()
+        else:
+            self.volumes.give_up()
 
     @property
     def first(self) -> Density | None:
@@ -110,40 +115,30 @@ class SliceModel:
     def rotation(self) -> Array | None:
         """Rotation (3, 3), object to image, of the inspected particle, if the run has poses."""
         run = self.inspector.run
-        return None if run is None or run.rotations is None else run.rotations[self._particle]
-
-    @property
-    def _particle(self) -> int:
-        return self.inspector.particle
+        if run is None or run.rotations is None:
+            return None
+        return run.rotations[self.inspector.particle]
 
     # What is chosen
 
     def choices(self) -> dict[Any, str]:
         """Keys of the volumes there are, and what they are called."""
-        found: dict[Any, str] = {}
-        run = self.inspector.run
-        if run is not None:
-            if run.latents is not None and run.can_decode:
-                found[PARTICLE] = "this particle's"
-            found[CONSENSUS] = "consensus"
-        if self.kept is not None:
-            found[KEPT] = self.kept.name
-        return found | {layer: layer.name for layer in volume_layers(self._layers)}
+        return self.volumes.choices()
 
     def choose(self, side: int, key: Any) -> None:
         """Cut another volume: the first (0), or the second (1), which may be None."""
+        self._wished[side] = key
         if key != self.keys[side]:
             self.keys[side] = key
-            self._densities[side] = None
-            self._load(side)
+            self._bring(side)
             self.choices_changed.emit()
 
     def keep(self) -> None:
         """Keep the first volume as it is now, and compare others with it."""
         if self.first is not None:
-            self.kept = self.first.kept()
-            self.keys[1] = KEPT
-            self._load(1)
+            self.volumes.kept = self.first.kept()
+            self.keys[1] = self._wished[1] = KEPT
+            self._bring(1)
             self.choices_changed.emit()
 
     def set_across(self, across: Across) -> None:
@@ -156,26 +151,28 @@ class SliceModel:
         self.offset = offset
         self._cut()
 
+    def low_passes(self) -> tuple[float, float]:
+        """Finest and coarsest resolution that volumes can be blurred to."""
+        if self.first is None:
+            return 1.0, 2.0
+        finest = 2 * min(self.first.size)
+        return finest, max(self.first.edge / _WAVES, 1.5 * finest)
+
+    def set_low_pass(self, low_pass: float) -> None:
+        """Blur volumes to another resolution in Å; at the finest, not at all."""
+        finest, coarsest = self.low_passes()
+        value = None if low_pass <= finest else min(low_pass, coarsest)
+        if value != self.low_pass:
+            self.low_pass = value
+            self.low_pass_changed.emit()
+            self._cut()
+
     # Volumes
 
-    def _load(self, side: int) -> None:
-        """Get the volume of a side, now or soon."""
-        key, run = self.keys[side], self.inspector.run
-        if not self._active:
-            return
-        if key == PARTICLE:
-            z = self.inspector.z
-            if z is not None and side == 0:
-                self.decode.settle(z)
-            return
-        if key == CONSENSUS and run is not None and self._consensus is None:
-            self._background.ask(
-                "consensus", partial(of_consensus, run), self._read_consensus, self._not_read
-            )
-            self.busy_changed.emit()
-            return
-        density = {None: None, CONSENSUS: self._consensus, KEPT: self.kept}.get(key)
-        self._take(side, of_layer(key, run) if key in list(self._layers) else density)
+    def _bring(self, side: int) -> None:
+        self._densities[side] = None
+        if self._active:
+            self.volumes.bring(side, self.keys[side])
 
     def _take(self, side: int, density: Density | None) -> None:
         self._densities[side] = density
@@ -183,81 +180,82 @@ class SliceModel:
             self.volume_changed.emit()
         self._cut()
 
-    def _decoded(self, decoded: Decoded) -> None:
-        if self.keys[0] == PARTICLE and self._active:
-            self._take(0, of_particle(decoded, self._particle))
-
-    def _read_consensus(self, density: Density) -> None:
-        self._consensus = density
-        self.busy_changed.emit()
-        for side in (0, 1):
-            if self.keys[side] == CONSENSUS:
-                self._take(side, density)
-
-    def _not_read(self, error: Exception) -> None:
-        self.busy_changed.emit()
-        if self.keys[0] == CONSENSUS:
+    def _not_brought(self, side: int, error: Exception) -> None:
+        if side == 0:
             self._show(None)
         self.failed.emit(error)
+
+    def _on_choices(self) -> None:
+        """Take in what there is to choose from; what has gone is chosen no longer."""
+        choices = self.volumes.choices()
+        for side, key in enumerate(self._wished):
+            # A layer that was removed does not come back; what a run lacks, the next may have.
+            if not (key is None or isinstance(key, str) or key in choices):
+                self._wished[side] = key = None if side else PARTICLE
+            if key not in choices:
+                key = None if side else next(iter(choices), None)
+            if key != self.keys[side]:
+                self.keys[side] = key
+                self._bring(side)
+        self.choices_changed.emit()
 
     # Following
 
     def _on_run(self) -> None:
+        if self._active:
+            self._follow_run()
+        elif self.inspector.run is not self._run:
+            self._forget_run()
+            self._show(None)
+
+    def _follow_run(self) -> None:
         run = self.inspector.run
-        if not self._active:
-            return
         if run is not self._run:
-            if self._run is None or run is None or run.folder != self._run.folder:
-                self.kept = None
-            self._run, self._consensus = run, None
-            self._background.forget("consensus")
-            self.decode.set_run(run)
-        self._on_layers()
-        for side in (0, 1):
-            self._densities[side] = None
-            self._load(side)
+            self._forget_run()
+        self.volumes.set_run(run)
+        if run is not None and run.folder != self._limited:
+            self._limited = run.folder
+            self._ask_limit(run)
+        # What is brought below is to be brought once.
+        self.keys = [None, None]
+        self._on_choices()
+        if self.keys[0] is None:
+            self._show(None)
+
+    def _forget_run(self) -> None:
+        run = self.inspector.run
+        if self._run is None or run is None or run.folder != self._run.folder:
+            self.volumes.kept = self.low_pass = self._limited = None
+            self._background.forget("limit")
+        self._background.forget("cut")
+        self._cut_again = False
+        self._run, self._densities, self._prepared = run, [None, None], None
+        self.volumes.set_run(run)
+
+    def _ask_limit(self, run: Run) -> None:
+        """Blur volumes to what the half maps of a run vouch for."""
+        from ..analysis.evidence import half_map_resolution
+
+        def done(resolution: float | None) -> None:
+            finest = 2 * (run.pixel_size or 1.0)
+            if self.low_pass is None and resolution is not None and resolution > finest:
+                self.low_pass = resolution
+                self.low_pass_changed.emit()
+                self._cut()
+
+        # Volumes of a run without half maps, or with damaged ones, are left as they are.
+        job = partial(half_map_resolution, run)
+        self._background.ask("limit", job, done, lambda _: None)
 
     def _on_particle(self) -> None:
+        if not self._active:
+            return
         if self.keys[0] == PARTICLE:
-            self._load(0)
-        elif self._active:
+            self.volumes.bring(0, PARTICLE)
+        else:
             self.volume_changed.emit()
             if self.across == "view":
                 self._cut()
-
-    def _on_layers(self, _: object = None) -> None:
-        """Take in what layers there are; what has gone is chosen no longer."""
-        if not self._active:
-            return
-        choices = self.choices()
-        self._hear(volume_layers(self._layers))
-        if self.keys[0] not in choices:
-            self.keys[0], self._densities[0] = next(iter(choices), None), None
-            self._load(0)
-        if self.keys[1] is not None and self.keys[1] not in choices:
-            self.keys[1] = None
-            self._load(1)
-        self.choices_changed.emit()
-
-    def _hear(self, layers: list[Any]) -> None:
-        """Follow the content and the names of layers."""
-        for layer in self._heard:
-            for event in (layer.events.set_data, layer.events.data):
-                event.disconnect(self._on_layer_data)
-            layer.events.name.disconnect(self._on_layer_name)
-        self._heard = layers
-        for layer in layers:
-            for event in (layer.events.set_data, layer.events.data):
-                event.connect(self._on_layer_data)
-            layer.events.name.connect(self._on_layer_name)
-
-    def _on_layer_name(self, _: object = None) -> None:
-        self.choices_changed.emit()
-
-    def _on_layer_data(self, event: Any) -> None:
-        for side in (0, 1):
-            if self.keys[side] is event.source:
-                self._load(side)
 
     # Cutting
 
@@ -282,15 +280,19 @@ class SliceModel:
             if self.keys[0] is None:
                 self._show(None)
             return
-        job = partial(cut_through, first, second, self.plane(), self._pair)
-        self._background.ask("cut", job, self._on_cut, self.failed.emit)
+        job = partial(cut_through, first, second, self.plane(), self.low_pass, self._prepared)
+        self._background.ask("cut", job, self._on_cut, self._on_failed)
 
-    def _on_cut(self, answer: tuple[Slices, Pair | None]) -> None:
-        slices, self._pair = answer
+    def _on_cut(self, answer: tuple[Slices, Prepared]) -> None:
+        slices, prepared = answer
+        self._prepared = prepared
         self._show(slices)
         if self._cut_again:
             self._cut_again = False
             self._cut()
+
+    def _on_failed(self, error: Exception) -> None:
+        self.failed.emit(error)
 
     def _show(self, slices: Slices | None) -> None:
         self.slices = slices

@@ -6,20 +6,32 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ..errors import CryodrgnError
 from . import notify
 from .background import Deliver
-from .form_parts import add_row, combo_box, new_form, number_box, small_button, text_lines
+from .decode_model import DecodeModel
+from .form_parts import add_row, combo_box, new_form, number_box, small_button
 from .inspector_model import InspectorModel
-from .qt_tools import Colors, note
-from .slice_model import PARTICLE, SliceModel
-from .slice_picture import SlicePicture
+from .low_pass_bar import LowPassBar
+from .qt_tools import Colors, Soon, note
+from .slice_model import SliceModel
+from .slice_pictures import SlicePictures
 from .slice_plane import SlicePlane
 from .slice_power_model import PowerModel
 from .slice_power_panel import PowerPanel
+from .slice_volumes import PARTICLE
 from .slice_work import Slices
+from .view_camera import turn_to
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -33,6 +45,8 @@ _ACROSS = {
 # Steps of the slider in a volume's edge.
 _STEPS = 256
 _NUMBER = 116
+# Layers that change rest this long before they are read again.
+_RELOAD_MS = 120
 
 
 class SlicePanel(QWidget):
@@ -48,14 +62,23 @@ class SlicePanel(QWidget):
         Brings answers of other threads to this one, see `Background`.
     palette
         Colours of the theme.
+    decode
+        Decodes the volume of the particle; if others use it too, they set its run.
     """
 
     def __init__(
-        self, model: InspectorModel, viewer: ViewerModel, deliver: Deliver, palette: Colors
+        self,
+        model: InspectorModel,
+        viewer: ViewerModel,
+        deliver: Deliver,
+        palette: Colors,
+        decode: DecodeModel | None = None,
     ) -> None:
         super().__init__()
         self.inspector = model
-        self.model = SliceModel(model, viewer.layers, deliver)
+        self._viewer = viewer
+        self.model = SliceModel(model, viewer, deliver, decode)
+        self._reload = Soon(self, self.model.volumes.reload_layers, _RELOAD_MS)
         self.plane = SlicePlane(viewer)
         self.power = PowerPanel(PowerModel(self.model, deliver), palette)
         self._reach = 0.0
@@ -63,7 +86,9 @@ class SlicePanel(QWidget):
         self.model.drawn.connect(self._on_drawn)
         self.model.choices_changed.connect(self._on_choices)
         self.model.volume_changed.connect(self._on_volume)
-        self.model.busy_changed.connect(self._say)
+        self.model.low_pass_changed.connect(self._on_low_pass)
+        self.model.volumes.layers_changed.connect(self._reload_soon)
+        self.model.volumes.busy_changed.connect(self._say)
         self.model.failed.connect(self._on_failed)
         self.plane.set_shown(False)
         self._on_choices()
@@ -71,8 +96,7 @@ class SlicePanel(QWidget):
 
     def set_colors(self, colors: Colors) -> None:
         """Follow the theme."""
-        for picture in (self.a, self.b, self.difference):
-            picture.set_colors(colors)
+        self.pictures.set_colors(colors)
         self.power.set_colors(colors)
 
     def set_active(self, active: bool) -> None:
@@ -97,7 +121,9 @@ class SlicePanel(QWidget):
         self.model.choose(side, combo.currentData())
 
     def _choose_across(self, _: object = None) -> None:
-        self.model.set_across(self.across.currentData())
+        across = self.across.currentData()
+        self.turn.setVisible(across == "view")
+        self.model.set_across(across)
 
     def _slide(self, value: int) -> None:
         self.offset.setValue(value / _STEPS * 2 * self._reach)
@@ -106,6 +132,13 @@ class SlicePanel(QWidget):
         with QSignalBlocker(self.slider):
             self.slider.setValue(round(offset / max(2 * self._reach, 1e-6) * _STEPS))
         self.model.set_offset(offset)
+
+    def _turn(self) -> None:
+        if self.model.rotation is not None:
+            turn_to(self._viewer, self.model.rotation)
+
+    def _reload_soon(self) -> None:
+        self._reload.start()
 
     def _show_in_viewer(self, shown: bool) -> None:
         self.plane.set_shown(shown and self.model.active)
@@ -136,7 +169,14 @@ class SlicePanel(QWidget):
     def _on_volume(self) -> None:
         self._fault = ""
         self._enable_view()
+        self._on_low_pass()
         self._say()
+
+    def _on_low_pass(self) -> None:
+        first = self.model.first
+        self.low_pass.setEnabled(first is not None)
+        if first is not None:
+            self.low_pass.show_low_pass(self.model.low_pass, self.model.low_passes(), first.unit)
 
     def _enable_view(self) -> None:
         has_view = self.model.rotation is not None
@@ -155,7 +195,7 @@ class SlicePanel(QWidget):
             text = html.escape(self._fault)
         elif not self.model.choices():
             text = "There is no volume to cut. Open a run, or add a volume to the viewer."
-        elif self.model.busy:
+        elif self.model.volumes.busy:
             text = "Decoding …"
         else:
             text = ""
@@ -163,33 +203,16 @@ class SlicePanel(QWidget):
         self.text.setVisible(bool(text) and (text != "Decoding …" or self.model.slices is None))
 
     def _on_drawn(self, slices: Slices | None) -> None:
-        two = slices is not None and slices.b is not None
-        for widget in (self.a_box, self.power, self.keep):
+        for widget in (self.pictures, self.power, self.keep):
             widget.setVisible(slices is not None)
-        for widget in (self.b_box, self.difference_box):
-            widget.setVisible(two)
-        for widget in (self.slider, self.offset):
-            widget.setEnabled(slices is not None)
+        for control in (self.slider, self.offset):
+            control.setEnabled(slices is not None)
         self.plane.show(slices, None if slices is None else slices.first.edge)
         self._say()
         if slices is None:
             return
         self._set_reach(slices)
-        name = html.escape(slices.first.name)
-        self.a_text.setText(f"A: {name}" if two else name.capitalize())
-        self.a.show_image(slices.a, slices.step, slices.limits)
-        if slices.b is None or slices.second is None:
-            return
-        self.b_text.setText(f"B: {html.escape(slices.second.name)}")
-        self.b.show_image(slices.b, slices.step, slices.limits)
-        level = slices.level
-        self.difference.show_image(slices.a - slices.b, slices.step, (-level, level))
-        here, all_over = slices.correlations
-        share = level / (slices.limits[1] - slices.limits[0])
-        self.numbers.setText(
-            f"Red: more in A<br>Blue: more in B<br>Full colour at {share:.0%} of the grey scale"
-            f"<br>Correlation:<br>{here:.3f} in this plane<br>{all_over:.3f} in the volume"
-        )
+        self.pictures.show_slices(slices)
 
     def _set_reach(self, slices: Slices) -> None:
         first = slices.first
@@ -213,7 +236,7 @@ class SlicePanel(QWidget):
         self.first.currentIndexChanged.connect(lambda _: self._choose(0, self.first))
         self.second.currentIndexChanged.connect(lambda _: self._choose(1, self.second))
         self.keep = small_button(
-            "Keep", "Keep the volume as it is now, and compare others with it."
+            "Keep…", "Keep for comparison: this volume stays, and others are compared with it."
         )
         self.keep.clicked.connect(self.model.keep)
         self.across = combo_box(_ACROSS)
@@ -242,12 +265,26 @@ class SlicePanel(QWidget):
             tip="Distance of the plane from the volume's centre. Across a view, more is farther "
             "from the eye.",
         )
+        self.low_pass = LowPassBar(_NUMBER)
+        self.low_pass.chosen.connect(self.model.set_low_pass)
+        add_row(
+            form,
+            "Low-pass",
+            self.low_pass,
+            tip="Resolution that is left of both volumes, finest to the left; at first that of the "
+            "run's half maps. Volumes differ in sharpness and noise, which is no motion.",
+        )
         layout.addLayout(form)
+        self.turn = QPushButton("Turn the volume to this view")
+        self.turn.setToolTip("As the particle's image shows it: x to the right, y down.")
+        self.turn.clicked.connect(self._turn)
+        self.turn.hide()
+        layout.addWidget(self.turn)
         row = QHBoxLayout()
-        self.in_viewer = QCheckBox("Show it in the viewer")
+        self.in_viewer = QCheckBox("Show the plane in the viewer")
         self.in_viewer.setChecked(True)
         self.in_viewer.toggled.connect(self._show_in_viewer)
-        self.open = QCheckBox("cut volumes open")
+        self.open = QCheckBox("Cut the volume open")
         self.open.setToolTip("Hide what of the volumes lies in front of the plane.")
         self.open.toggled.connect(self.plane.set_open)
         self.open.setChecked(True)
@@ -257,31 +294,7 @@ class SlicePanel(QWidget):
         layout.addLayout(row)
         self.text = note(selectable=True)
         layout.addWidget(self.text)
-        self.a, self.b = SlicePicture(colors), SlicePicture(colors)
-        self.difference = SlicePicture(colors, "CET-D1")
-        self.a_text, self.b_text, self.numbers = note(), note(), text_lines()
-        self.a_box, self.b_box = _under(self.a_text, self.a), _under(self.b_text, self.b)
-        pair = QHBoxLayout()
-        pair.setSpacing(4)
-        pair.addWidget(self.a_box, stretch=1)
-        pair.addWidget(self.b_box, stretch=1)
-        layout.addLayout(pair)
-        self.difference_box = QWidget()
-        below = QHBoxLayout(self.difference_box)
-        below.setContentsMargins(0, 0, 0, 0)
-        below.setSpacing(4)
-        below.addWidget(_under(note("A minus B"), self.difference), stretch=1)
-        below.addWidget(self.numbers, stretch=1, alignment=Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self.difference_box)
+        self.pictures = SlicePictures(colors)
+        layout.addWidget(self.pictures)
         layout.addWidget(self.power)
         layout.addStretch()
-
-
-def _under(text: QWidget, picture: QWidget) -> QWidget:
-    box = QWidget()
-    layout = QVBoxLayout(box)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(0)
-    layout.addWidget(text)
-    layout.addWidget(picture)
-    return box

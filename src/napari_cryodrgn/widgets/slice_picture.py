@@ -6,6 +6,7 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, QSize
+from qtpy.QtGui import QPainter
 
 from .qt_tools import Colors, disable_menu, follow_width
 
@@ -13,6 +14,14 @@ Array = NDArray[np.float32]
 _AXIS = 34
 _BOTTOM = 20
 _LARGEST = 320
+
+
+class _Smooth(pg.ImageItem):
+    """An image whose pixels run into one another, as in the other pictures."""
+
+    def paint(self, painter: QPainter, *args: object) -> None:
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        super().paint(painter, *args)
 
 
 class SlicePicture(pg.PlotWidget):
@@ -41,7 +50,7 @@ class SlicePicture(pg.PlotWidget):
         box.setAspectLocked(True)
         box.invertY(True)
         follow_width(self)
-        self.image = pg.ImageItem(axisOrder="row-major")
+        self.image = _Smooth(axisOrder="row-major")
         if colormap is not None:
             self.image.setColorMap(pg.colormap.get(colormap))
         self.addItem(self.image)

@@ -23,6 +23,9 @@ _TAG = "napari-cryodrgn slice"
 _NO_VOLUMES = frozenset({_TAG, SPHERE, "particles"})
 # A steeper view onto the plane decides which side lies in front; edge on, it stays as it is.
 _EDGE_ON = 0.05
+# Cosine of the angle to its normal from which on a view is straight onto it.
+_STRAIGHT_ON = 0.97
+_ASIDE = np.radians(55)
 
 
 class SlicePlane:
@@ -43,6 +46,7 @@ class SlicePlane:
         self._source: object = None
         self._shown, self._open = True, False
         self._side = 1.0
+        self._looked = False
         self._cut: WeakSet[Layer] = WeakSet()
         viewer.scene.camera.events.angles.connect(self._on_turn)
         viewer.layers.events.inserted.connect(self._cut_open)
@@ -89,13 +93,11 @@ class SlicePlane:
 
     def _place(self, slices: Slices, source: object) -> None:
         layer = self.layer
-        m = len(slices.values)
         vertices, values = slices.points.reshape(-1, 3), slices.values.reshape(-1)
-        faces = layer.data[1] if layer is not None else None
-        if faces is None or len(layer.data[0]) != len(vertices):
-            faces = _faces(m)
+        faces = _faces(slices)
         if layer is None:
             layer = self._add(vertices, faces, values)
+            self._turn_aside(slices)
         else:
             layer.data = vertices, faces, values
         if source != self._source:
@@ -113,6 +115,22 @@ class SlicePlane:
         self._layer, self._source = getattr(added, "__wrapped__", added), None
         viewer.dims.ndisplay = 3
         return self._layer
+
+    def _turn_aside(self, slices: Slices) -> None:
+        """Once, turn a view that is straight onto the plane, or edge on: it would hide things."""
+        if self._looked:
+            return
+        self._looked = True
+        camera = self._viewer.scene.camera
+        normal = slices.plane.normal[::-1].astype(np.float64)
+        along, up = np.array(camera.view_direction), np.array(camera.up_direction)
+        straight = float(along @ normal)
+        if _EDGE_ON < abs(straight) < _STRAIGHT_ON:
+            return
+        aside = normal if abs(straight) <= _EDGE_ON else np.cross(along, up) - 0.7 * up
+        aside = aside / np.linalg.norm(aside)
+        direction = np.cos(_ASIDE) * along + np.sin(_ASIDE) * aside
+        camera.set_view_direction(tuple(direction.tolist()), tuple(up.tolist()))
 
     # Cutting open
 
@@ -167,8 +185,17 @@ def _solid(layer: Layer) -> bool:
     )
 
 
-def _faces(m: int) -> Ints:
-    """Triangles between the points of an m x m grid."""
-    corner = (np.arange(m - 1)[:, None] * m + np.arange(m - 1)).reshape(-1, 1)
+def _faces(slices: Slices) -> Ints:
+    """Triangles between the points of the plane's grid where there is density about.
+
+    A whole square would hide the volume.
+    """
+    m = len(slices.values)
+    away = np.linalg.norm(slices.points - np.array(slices.first.centre, np.float32), axis=-1)
+    corners = np.stack([away[:-1, :-1], away[:-1, 1:], away[1:, :-1], away[1:, 1:]]).max(0)
+    inside = corners <= slices.reach
+    # napari cannot draw a surface without faces.
+    inside[(m - 1) // 2, (m - 1) // 2] = True
+    corner = np.flatnonzero(np.pad(inside, ((0, 0), (0, 1))))
     triangles = np.array([[0, 1, m], [1, m + 1, m]])
-    return (corner[:, None] + triangles).reshape(-1, 3).astype(np.int32)
+    return (corner[:, None, None] + triangles).reshape(-1, 3).astype(np.int32)

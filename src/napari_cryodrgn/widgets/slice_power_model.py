@@ -26,13 +26,13 @@ AVERAGED = 200
 
 @dataclass(frozen=True, eq=False)
 class ShownPower:
-    """Power of the slices of ``density``, and of images called ``what``.
+    """Power of the slices of a volume called ``name``, and of images called ``what``.
 
     ``pixel_size`` is that of the run in Å. ``fault`` says why there is none of images.
     """
 
     power: SlicePower
-    density: Density
+    name: str
     what: str
     pixel_size: float | None
     fault: CryodrgnError | None
@@ -62,6 +62,7 @@ class PowerModel:
         self._active = self._mean = False
         slices.volume_changed.connect(self._refresh)
         self._inspector.mask_changed.connect(self._on_mask)
+        self._inspector.run_changed.connect(self._on_run)
 
     def close(self) -> None:
         """Drop what is being computed; the model cannot be used afterwards."""
@@ -77,6 +78,10 @@ class PowerModel:
         """Look at the mean over the selection, over all without one, or at one particle."""
         self._mean = mean
         self._refresh()
+
+    def _on_run(self) -> None:
+        # The transform of a volume of another run must not stay in memory.
+        self._worker = _Worker(self._inspector)
 
     def _on_mask(self) -> None:
         if self._mean:
@@ -133,4 +138,4 @@ class _Worker:
         except CryodrgnError as error:
             assert run.rotations is not None
             power, fault = slices.alone(run.rotations[rows[0]]), error
-        return ShownPower(power, density, what, run.pixel_size, fault)
+        return ShownPower(power, density.name, what, run.pixel_size, fault)

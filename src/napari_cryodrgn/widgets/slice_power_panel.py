@@ -49,9 +49,11 @@ class PowerPlot(pg.GraphicsLayoutWidget):
         self._lower.getAxis("left").setTicks([[(0, "0"), (0.5, "0.5"), (1, "1")]])
         self._legend = self._upper.addLegend(offset=(-2, 2), labelTextSize="8pt", colCount=3)
         self.images = self._upper.plot(name="images")
-        self.expected = self._upper.plot(name="slice × CTF")
+        self.expected = self._upper.plot(name="slice × CTF²")
         self.volume = self._upper.plot(name="slice")
         self.ctf = self._lower.plot()
+        self.noise = pg.InfiniteLine(angle=90)
+        self._upper.addItem(self.noise, ignoreBounds=True)
         self._unit = "Å"
         self.set_colors(colors)
 
@@ -76,6 +78,7 @@ class PowerPlot(pg.GraphicsLayoutWidget):
         self.images.setPen(pg.mkPen(colors.blue, width=2))
         self.expected.setPen(pg.mkPen(colors.orange, width=2))
         self.volume.setPen(pg.mkPen(colors.dim, width=1.5, style=Qt.PenStyle.DashLine))
+        self.noise.setPen(pg.mkPen(colors.text, width=1, style=Qt.PenStyle.DotLine))
         self.ctf.setPen(pg.mkPen(colors.green, width=1.5))
 
     def show_power(self, shown: ShownPower) -> None:
@@ -99,6 +102,8 @@ class PowerPlot(pg.GraphicsLayoutWidget):
         self._upper.setYRange(max(low, high - _DECADES), high + 0.2 * min(high - low, _DECADES))
         last = power.lattice.limit / unit
         self._upper.setXRange(0, last, padding=0)
+        self.noise.setVisible(power.noise_from is not None)
+        self.noise.setValue((power.noise_from or 0) / unit)
         for plot in (self._upper, self._lower):
             plot.getAxis("bottom").setTicks([resolution_ticks(last)])
 
@@ -148,7 +153,8 @@ class PowerPanel(QWidget):
 
     def _on_drawn(self, shown: ShownPower | Exception) -> None:
         there = isinstance(shown, ShownPower)
-        for widget in (self.slice, self.slice_text, self.data, self.data_text, self.plot):
+        pictures = (self.slice, self.slice_text, self.data, self.data_text)
+        for widget in (*pictures, self.plot, self.noise, self.with_ctf):
             widget.setVisible(there)
         if not isinstance(shown, ShownPower):
             if not isinstance(shown, CryodrgnError):
@@ -164,7 +170,19 @@ class PowerPanel(QWidget):
         for widget in (self.data, self.data_text):
             widget.setVisible(fault is None)
         self.plot.show_power(shown)
+        self._tell_noise(shown)
         self._draw()
+
+    def _tell_noise(self, shown: ShownPower) -> None:
+        ring, size = shown.power.noise_from, shown.pixel_size
+        if shown.power.images is None:
+            self.noise.hide()
+        elif ring is None:
+            self.noise.setText("The signal reaches to the end of the plot.")
+        else:
+            at = shown.power.lattice.box * (size or 1.0) / ring
+            self.noise.setText(f"Noise dominates beyond {at:.3g} {'px' if size is None else 'Å'}.")
+            self.noise.setToolTip("There the images have ten times the power of the slice × CTF².")
 
     def _draw(self, _: object = None) -> None:
         shown = self._shown
@@ -174,11 +192,12 @@ class PowerPanel(QWidget):
         step = 1 / (power.lattice.box * (shown.pixel_size or 1.0))
         times = self.with_ctf.isChecked() and power.expected is not None
         values = power.expected if times and power.expected is not None else power.volume
-        name = html.escape(shown.density.name)
-        self.slice_text.setText(f"Slices of {name}" if power.n > 1 else f"Slice of {name}")
+        name, unit = html.escape(shown.name), "px" if shown.pixel_size is None else "Å"
+        what = "Slices" if power.n > 1 else "Slice"
+        self.slice_text.setText(f"{what} of {name} (1/{unit})")
         self._draw_one(self.slice, power.picture(values), step)
         if power.images is not None:
-            self.data_text.setText(shown.what.capitalize())
+            self.data_text.setText(f"{shown.what.capitalize()} (1/{unit})")
             self._draw_one(self.data, power.picture(power.images), step)
 
     def _draw_one(self, picture: SlicePicture, power: Array, step: float) -> None:
@@ -215,6 +234,14 @@ class PowerPanel(QWidget):
         inner.addLayout(form)
         self.text = note(selectable=True)
         inner.addWidget(self.text)
+        self.plot = PowerPlot(colors)
+        self.plot.setToolTip(
+            "Means over rings. Signal to noise is orange over what blue has more than orange; "
+            "where orange is far below blue, one image says nothing."
+        )
+        inner.addWidget(self.plot)
+        self.noise = note()
+        inner.addWidget(self.noise)
         self.slice, self.data = SlicePicture(colors), SlicePicture(colors)
         self.slice_text, self.data_text = note(), note()
         grid = QGridLayout()
@@ -226,17 +253,11 @@ class PowerPanel(QWidget):
             grid.addWidget(picture, 1, column)
             grid.setColumnStretch(column, 1)
         inner.addLayout(grid)
-        self.with_ctf = QCheckBox("slice times the CTF")
+        self.with_ctf = QCheckBox("Multiply the slice by CTF²")
         self.with_ctf.setToolTip("With the dark rings that the microscope leaves.")
         self.with_ctf.setChecked(True)
         self.with_ctf.toggled.connect(self._draw)
         inner.addWidget(self.with_ctf)
-        self.plot = PowerPlot(colors)
-        self.plot.setToolTip(
-            "Means over rings. Signal to noise is orange over what blue has more than orange; "
-            "where orange is far below blue, one image says nothing."
-        )
-        inner.addWidget(self.plot)
 
 
 def _log(values: Array) -> Array:

@@ -199,8 +199,9 @@ class ViewsModel:
 
     def pick(self, direction: Array) -> None:
         """Inspect the particle seen most nearly along a direction (3,), and turn to its view."""
-        if self.shown is not None:
-            self.inspector.set_particle(nearest_direction(self.shown.views.axes, direction))
+        axes = self._axes()
+        if axes is not None:
+            self.inspector.set_particle(nearest_direction(axes, direction))
             self.turn()
 
     def turn(self) -> None:
@@ -210,15 +211,30 @@ class ViewsModel:
 
     def select_within(self, direction: Array, degrees: float) -> None:
         """Select the particles seen along directions within an angle of one (3,)."""
-        if self.shown is not None:
-            near = self.shown.views.axes @ np.asarray(direction, np.float32)
+        axes = self._axes()
+        if axes is not None:
+            near = axes @ np.asarray(direction, np.float32)
             mask = near >= np.float32(np.cos(np.deg2rad(degrees)))
             self._circle = direction, degrees, mask
             self.inspector.set_mask(mask)
 
+    def _axes(self) -> Array | None:
+        """Directions (n, 3) of what is shown, if they are of the particles of the run."""
+        run, shown = self.inspector.run, self.shown
+        if run is None or shown is None or len(shown.views.axes) != run.n_particles:
+            return None
+        return shown.views.axes
+
     def _on_run(self) -> None:
         run, shown = self.inspector.run, self.shown
-        if run is None or shown is None or shown.views.run.folder != run.folder:
+        # Of a run that goes on, the views of before are shown until the new ones are counted.
+        if (
+            run is None
+            or run.rotations is None
+            or shown is None
+            or shown.views.run.folder != run.folder
+            or len(shown.views.axes) != len(run.rotations)
+        ):
             self.shown = None
         self._views = None
         self._background.forget("views")

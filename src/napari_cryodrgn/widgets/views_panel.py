@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -27,7 +25,7 @@ from .view_camera import turn_to
 from .view_directions import count_image
 from .views_model import Array, Shown, ViewsModel
 from .views_plots import CountScale, ViewHistogram
-from .views_words import seen_from, table, verdict
+from .views_words import seen_from, selected, table, verdicts
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -87,11 +85,7 @@ class ViewsPanel(QWidget):
     def _select_near(self) -> None:
         axis = self.model.axis
         if axis is not None:
-            self._select(axis, self.degrees.value())
-
-    def _select(self, direction: Array, degrees: float) -> None:
-        self.degrees.setValue(degrees)
-        self.model.select_within(direction, degrees)
+            self.model.select_within(axis, self.degrees.value())
 
     def _clear(self) -> None:
         self.model.inspector.set_mask(None)
@@ -120,14 +114,16 @@ class ViewsPanel(QWidget):
             self.text.setText("No viewing directions: the run has no poses yet.")
         else:
             self.text.setText("Counting views …" if model.busy else "")
+        # What was drawn is kept no longer than it is shown.
+        self._drawn = shown
         self.text.setVisible(bool(self.text.text()))
         self._show_selection()
         self._show_sphere()
 
     def _show_selection(self) -> None:
         mask = self.model.inspector.mask
-        count = 0 if mask is None else np.count_nonzero(mask)
-        self.count.setText(f"{count:,} {'particle' if count == 1 else 'particles'} selected")
+        count = 0 if mask is None else int(mask.sum())
+        self.count.setText(selected(count, self.model.circle))
         for widget in (self.count, self.clear):
             widget.setVisible(mask is not None)
         self.map.show_circle(*(self.model.circle or (None,)))
@@ -142,16 +138,15 @@ class ViewsPanel(QWidget):
             self.sphere.remove()
 
     def _draw(self, shown: Shown) -> None:
-        self._drawn = shown
-        views, mask = shown.views, self.model.inspector.mask
+        views = shown.views
         most = int(views.counts.max())
         # Beside a preferred direction the others would all look empty.
         self.map.show_image(np.sqrt(count_image(views.counts)), most**0.5)
         self.map.show_points(shown.dots)
         self.scale.show_scale(most, f"particles per {views.spacing:.0f}° patch")
         self.table.setText(table(shown))
-        self.verdict.setText("" if views.bias is None else verdict(views.bias))
-        self.scaled.setVisible(mask is not None)
+        self.verdict.setText(verdicts(shown))
+        self.scaled.setVisible(shown.psi.chosen is not None)
         self.angles.show_counts(shown.psi, "angle in the plane, psi (°)", 60)
         self.shifts.show_counts(shown.shift, f"distance from the centre ({views.unit})")
 
@@ -162,7 +157,9 @@ class ViewsPanel(QWidget):
             self.sphere.point(None, 1, None)
             return
         self.map.mark(axis)
-        self.where.setText(seen_from(rotation, self.model.inspector.particle))
+        particle = self.model.inspector.particle
+        self.where.setText(seen_from(rotation, particle))
+        self.near_what.setText(f"of particle {particle}")
         self.sphere.point(axis, run.box, run.pixel_size)
 
     def _tell(self, error: Exception) -> None:
@@ -189,7 +186,7 @@ class ViewsPanel(QWidget):
             "select the particles seen from within a circle."
         )
         self.map.clicked.connect(self.model.pick)
-        self.map.circled.connect(self._select)
+        self.map.circled.connect(self.model.select_within)
         self.scale = CountScale(colors)
         self.where = note(selectable=True)
         layout.addWidget(self.map)
@@ -212,7 +209,7 @@ class ViewsPanel(QWidget):
             "noise that is left; 1/SCF times the particles make up for it.\n"
             "Few particles leave directions empty by chance."
         )
-        self.scaled = note("Lines: the selected ones, scaled to the same height.")
+        self.scaled = note("Orange lines: the selected particles, scaled to the same height.")
         self.angles, self.shifts = ViewHistogram(colors), ViewHistogram(colors)
         for widget in (
             self.turn,
@@ -228,19 +225,25 @@ class ViewsPanel(QWidget):
     def _selecting(self) -> QVBoxLayout:
         self.degrees: QDoubleSpinBox = number_box(1, 180, 10, 0)
         self.degrees.setSuffix("°")
+        # In a narrow dock there is no room for buttons.
+        self.degrees.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.degrees.setFixedWidth(self.fontMetrics().horizontalAdvance("180°") + 28)
         self.near = QPushButton("Select within")
-        self.near.setToolTip("Select the particles seen from nearly the same direction.")
+        self.near.setToolTip(
+            "Select the particles seen from nearly the same direction as the inspected one, which "
+            "the orange ring marks."
+        )
         self.near.clicked.connect(self._select_near)
-        label = QLabel("of this direction")
+        self.near_what = note()
         first = QHBoxLayout()
-        for widget in (self.near, self.degrees, label):
-            first.addWidget(widget)
-        first.addStretch()
-        self.count = QLabel()
+        first.addWidget(self.near)
+        first.addWidget(self.degrees)
+        first.addWidget(self.near_what, stretch=1)
+        self.count = note()
         self.clear = small_button("Clear", "Select nothing.")
         self.clear.clicked.connect(self._clear)
         second = QHBoxLayout()
-        second.addWidget(self.count, stretch=1, alignment=Qt.AlignmentFlag.AlignLeft)
+        second.addWidget(self.count, stretch=1)
         second.addWidget(self.clear)
         both = QVBoxLayout()
         both.setSpacing(4)

@@ -139,7 +139,7 @@ ROWS = {
         "a particle's evidence on the screen after a step of the slider: box 128, networks 256 x 3",
         "100 ms",
         "-",
-        (0,),
+        (0, 1, 2),
         evidence,
         lambda entries: "; ".join(
             f"{name} {span(entries, f'{key}_ms', '{:.0f}')} ms, at most "

@@ -381,6 +381,20 @@ def test_making_a_preview_gives_way_to_requests(make, monkeypatch):
     wait_for_preview(harness)  # goes on afterwards
 
 
+def test_all_work_gives_way_until_the_next_question(make, monkeypatch):
+    monkeypatch.setattr(previews, "_QUIET", 0.0)
+    run = previewed(box=64)
+    harness = make(run)
+    harness.model.settle([1.0])
+    assert harness.model.busy
+    harness.model.give_way()
+    assert not harness.model.busy
+    assert not harness.model._background.waits_for("preview")
+    harness.model.settle([2.0])
+    assert harness.finish()[-1] == (2.0, 64)
+    wait_for_preview(harness)
+
+
 def test_a_run_in_progress_is_previewed_once_somebody_looks(make, monkeypatch):
     monkeypatch.setattr(previews, "_QUIET", 0.0)
     run = previewed(box=64, finished=False)

@@ -95,7 +95,7 @@ class DecodeModel:
         self._contour: float | None = None
         self._wanted: _Wanted | None = None
         self._job: _Job | None = None
-        self._told_busy = self._looked = False
+        self._told_busy = self._looked = self._held = False
 
     @property
     def busy(self) -> bool:
@@ -115,7 +115,7 @@ class DecodeModel:
         """
         if run is None or self._run is None or run.folder != self._run.folder:
             self._contour = None
-        self._run, self._wanted, self._looked = run, None, False
+        self._run, self._wanted, self._looked, self._held = run, None, False, False
         self._give_up()
         self._background.forget("prepare")
         self._previews.set_run(None, 0)
@@ -139,13 +139,20 @@ class DecodeModel:
         """Give the run's consensus volume, which needs no decoder."""
         self._ask(_Wanted(None, caption, full=True))
 
+    def give_way(self) -> None:
+        """Decode nothing until the next question, neither volumes nor previews."""
+        self._held, self._wanted = True, None
+        self._previews.pause()
+        self._give_up()
+        self._tell()
+
     # One volume after the other
 
     def _ask(self, wanted: _Wanted) -> None:
         run = self._run
         if run is None or (wanted.z is not None and not run.can_decode):
             return
-        self._wanted = wanted
+        self._wanted, self._held = wanted, False
         self._previews.pause()
         self._looked = True
         quick = self._job is not None and self._job.quick
@@ -240,7 +247,9 @@ class DecodeModel:
             self._told_busy = self.busy
             self.busy_changed.emit()
         # A run in progress needs the processor: it is previewed when somebody looks at it.
-        if not self.busy and self._run is not None and (self._run.finished or self._looked):
+        if self.busy or self._held or self._run is None:
+            return
+        if self._run.finished or self._looked:
             self._previews.go_on()
 
     # Sizes

@@ -233,7 +233,9 @@ class InspectorDock(Dock):
         else:
             # While the slider moves there is no time for more than a small one; beside the
             # evidence, which is to follow at once, not for any.
-            if self.tabs.currentWidget() is not self.tabs.widget(0):
+            if self.tabs.currentIndex() == 0:
+                self.decode.give_way()
+            else:
                 self.decode.look(self.model.z)
             self._resting.start()
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_cryodrgn.analysis import RunImages, validity
 from napari_cryodrgn.analysis.crossed_poses import CrossedPoses
-from napari_cryodrgn.analysis.validity import Verdict, heterogeneity, rigid_motion
+from napari_cryodrgn.analysis.validity import Excess, Verdict, heterogeneity, rigid_motion
 from napari_cryodrgn.errors import CryodrgnError, RunFolderError
 from napari_cryodrgn.imaging import Atoms, hinge, simulate
 from napari_cryodrgn.particles import read, write_simulation
@@ -106,9 +106,12 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_of_images_and_poses_are_no_motion(tmp_path, fault):
     found = verdict(images_of(tmp_path, moving=False, **FAULTS[fault]), tmp_path)
-    assert abs(found.excess) < 3 * found.error
-    assert found.error < 0.1
-    assert not found.found
+    assert abs(found.refined.errors) < 3
+    assert found.refined.error < 0.1
+    assert found.kind != "found"
+    # What small errors of poses do to images is seen before they are refined.
+    if fault not in ("wrong poses", "poses not exact", "shifts not exact"):
+        assert found.kind == "none"
     assert found.details == pytest.approx(BOX * PIXEL_SIZE / 8)
 
 
@@ -117,16 +120,23 @@ def test_faults_of_images_and_poses_are_no_motion(tmp_path, fault):
 )
 def test_motion_is_found(tmp_path, faults):
     found = verdict(images_of(tmp_path, moving=True, snr=0.5, **faults), tmp_path)
-    assert found.found
-    assert found.excess > 6 * found.error
+    assert found.kind == "found"
+    assert found.refined.errors > 6
+
+
+def test_what_is_seen_at_the_poses_of_the_run_alone_is_unclear():
+    weak, clear = Excess(0.02, 0.03, 900), Excess(0.4, 0.03, 1000)
+    kinds = [Verdict(a, b, 10.0).kind for a in (weak, clear) for b in (weak, clear)]
+    assert kinds == ["none", "found", "unclear", "found"]
 
 
 def test_images_that_show_nothing_are_left_out(tmp_path):
     junk = 0.2
     found = verdict(images_of(tmp_path, moving=False, junk=junk), tmp_path)
-    assert found.n + found.left_out == N
+    assert found.as_posed.n == N
+    assert found.refined.n + found.refined.left_out == N
     # The rest of the junk fits by chance, or because its pose was refined.
-    assert 0.3 * junk * N < found.left_out < 1.1 * junk * N
+    assert 0.3 * junk * N < found.refined.left_out < 1.1 * junk * N
 
 
 def test_hardly_an_image_that_fits_is_told(tmp_path, monkeypatch):

@@ -288,15 +288,21 @@ def test_the_verdict_is_told_in_words(panel, qtbot, run, monkeypatch):
     from napari_cryodrgn.analysis import validity
 
     panel.model.inspector.set_run(run)
+    weak, clear = validity.Excess(0.028, 0.021, 1200), validity.Excess(11.84, 0.22, 2500, 31)
     for verdict, words in (
         (
-            validity.Verdict(0.028, 0.021, 1200, 36.0),
+            validity.Verdict(clear, weak, 36.0),
+            "It cannot be told.</b> Images differ along a motion learned from other images 12.84 ± "
+            "0.22 times as much as noise would make them, but only 1.03 ± 0.02 times once",
+        ),
+        (
+            validity.Verdict(weak, weak, 36.0),
             "No heterogeneity found.</b> Images differ along a motion learned from other images "
             "1.03 ± 0.02 times as much as noise would make them (1,200 particles). Motion finer "
             "than 36 Å,",
         ),
         (
-            validity.Verdict(11.84, 0.22, 2500, 12.0, left_out=31),
+            validity.Verdict(weak, clear, 12.0),
             "There is heterogeneity.</b> Images differ along a motion learned from other images "
             "12.8 times as much as noise would make them (54 standard errors; 2,500 particles, 31 "
             "left out whose poses fit no better than chance; details of 12 Å and coarser).",

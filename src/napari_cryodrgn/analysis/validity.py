@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -36,7 +37,8 @@ _ITERATIONS = 10
 _RIDGE = 0.005
 # The slope of the mean along the beam has no slice: the slices of the seven are not independent.
 _DEPENDENT = 1e-5
-_READING, _POSING, _FITTING, _MEASURING = 0.2, 0.3, 0.35, 0.14
+# Shares of the time; that of fitting is one of measuring.
+_READING, _MEASURING, _POSING, _FITTING = 0.15, 0.25, 0.34, 0.7
 _CHUNK = 256
 #: Standard errors by which images must vary more along motion than by chance.
 CLEAR = 4.0
@@ -48,44 +50,71 @@ _TURNS = tuple(
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Excess:
     """How much more images vary along motion seen in other images than along none.
 
-    ``excess`` is a share of the noise's variance, with its standard ``error``, over ``n``
-    particles; ``details`` (Å) is the finest detail looked at. ``left_out`` particles have poses
-    that are no better than chance and are not among the ``n``.
+    ``value`` is a share of the noise's variance, with its standard ``error``, over ``n``
+    particles. ``left_out`` particles have poses that are no better than chance and are not among
+    the ``n``.
     """
 
-    excess: float
+    value: float
     error: float
     n: int
-    details: float
     left_out: int = 0
 
     @property
-    def found(self) -> bool:
-        """Whether there is heterogeneity: an excess of more than four standard errors."""
-        return self.excess > CLEAR * self.error
+    def errors(self) -> float:
+        """The excess in standard errors."""
+        return self.value / self.error
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than four standard errors."""
+        return self.errors > CLEAR
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether there is heterogeneity.
+
+    The excess is measured at the run's own poses, ``as_posed``, and at poses ``refined`` from them;
+    ``details`` (Å) is the finest detail looked at.
+    """
+
+    as_posed: Excess
+    refined: Excess
+    details: float
+
+    @property
+    def kind(self) -> Literal["found", "unclear", "none"]:
+        """Found if it is clear at refined poses; unclear if it is so at the run's own alone.
+
+        Then errors of poses may be what is seen, or a motion that poses can follow.
+        """
+        if self.refined.clear:
+            return "found"
+        return "unclear" if self.as_posed.clear else "none"
 
 
 def heterogeneity(images: RunImages, scratch: Path) -> Iterator[float | Verdict]:
     """Whether motion seen in one half of the particles is there in the other half.
 
-    Each half's poses are refined against the mean of the other half; images that match it no
-    better at their pose than at the best of 30 random ones are left out. To each half a mean volume
-    and its first two principal components are fitted (Tipping and Bishop, 1999). In each image of
-    the other half, what a wrong contrast, shift or orientation looks like to first order is
-    projected out of the residual and of the components' slices; the squared length of the residual
-    along the components is then 1 on average if it is noise. It is compared with the length along
-    the same components turned in eight ways, where there is no motion but the same residual. The
-    error is that of the mean over the images together with the scatter between the eight, which
-    does not shrink with the number of images.
+    To each half a mean volume and its first two principal components are fitted (Tipping and
+    Bishop, 1999). In each image of the other half, what a wrong contrast, shift or orientation
+    looks like to first order is projected out of the residual and of the components' slices; the
+    squared length of the residual along the components is then 1 on average if it is noise. It is
+    compared with the length along the same components turned in eight ways, where there is no
+    motion but the same residual. The error is that of the mean over the images together with the
+    scatter between the eight, which does not shrink with the number of images.
 
-    What is left is differences between images that no small change of pose and contrast explains,
-    and that other images show too. Many poses that are wrong by more than their refinement can
-    mend, but better than chance, or a second kind of particle, are such differences as well. The
-    run's latent has no part in this, so that it cannot vouch for itself. Yields the fraction done,
-    at last the verdict.
+    This is done at the run's poses, and once more at poses of each half that were refined against
+    the mean of the other half, without images that match it no better at their pose than at the
+    best of 30 random ones. What is left then is differences between images that no small change of
+    pose and contrast explains, and that other images show too. Many poses that are wrong by more
+    than their refinement can mend, but better than chance, or a second kind of particle, are such
+    differences as well. The run's latent has no part in this, so that it cannot vouch for itself.
+    Yields the fraction done, at last the verdict.
 
     Parameters
     ----------
@@ -126,22 +155,44 @@ def heterogeneity(images: RunImages, scratch: Path) -> Iterator[float | Verdict]
     limit = min(_LIMIT, data.lattice.limit)
     rotations = torch.from_numpy(some.rotations)
     shifts = torch.from_numpy(some.shifts) * (data.box / some.box)
+    everyone = torch.ones(len(some), dtype=torch.bool)
+    as_posed: Excess | None = None
+    for step in _excess(data, CrossedPoses(rotations, shifts, everyone), halves, limit):
+        if isinstance(step, Excess):
+            as_posed = step
+        else:
+            yield _READING + _MEASURING * step
     poses: CrossedPoses | None = None
     for polished in crossed_poses(data, rotations, shifts, halves, limit):
         if isinstance(polished, CrossedPoses):
             poses = polished
         else:
-            yield _READING + _POSING * polished
+            yield _READING + _MEASURING + _POSING * polished
     assert poses is not None
+    refined: Excess | None = None
+    for step in _excess(data, poses, halves, limit):
+        if isinstance(step, Excess):
+            refined = step
+        else:
+            yield _READING + _MEASURING + _POSING + _MEASURING * step
+    assert as_posed is not None
+    assert refined is not None
+    yield Verdict(as_posed, refined, data.box * data.pixel_size / limit)
+
+
+def _excess(
+    data: Dataset, poses: CrossedPoses, halves: Int[Tensor, " n"], limit: float
+) -> Iterator[float | Excess]:
+    """Images of each half against the motion of the other; yields the fraction done, too."""
     a, b = (((halves == half) & poses.holds).nonzero()[:, 0] for half in (0, 1))
     n = len(a) + len(b)
     if 2 * min(len(a), len(b)) < _FEWEST:
         raise CryodrgnError(
-            f"Only {n:,} of {len(some):,} images match the mean volume at their poses better than "
+            f"Only {n:,} of {len(data):,} images match the mean volume at their poses better than "
             "at random ones: it cannot be told whether they differ."
         )
-    lengths = torch.empty(len(some), 1 + len(_TURNS))
-    done = _READING + _POSING
+    lengths = torch.empty(len(data), 1 + len(_TURNS))
+    done = 0.0
     for own, other in ((a, b), (b, a)):
         fit: LinearFit | None = None
         for _, latest in fit_linear(
@@ -154,21 +205,16 @@ def heterogeneity(images: RunImages, scratch: Path) -> Iterator[float | Verdict]
         assert fit is not None
         for part, measured in lengths_along(data, poses, fit.volumes, own, limit):
             lengths[part] = measured
-            done += _MEASURING * len(part) / n
+            done += (1 - _FITTING) * len(part) / n
             yield done
-    details = data.box * data.pixel_size / limit
-    yield _verdict(lengths[poses.holds].double(), details, len(some) - n)
-
-
-def _verdict(lengths: Float[Tensor, "n sets"], details: float, left_out: int) -> Verdict:
-    """From squared lengths along motion, the first, and along what is none."""
-    n, controls = len(lengths), lengths.shape[1] - 1
-    excess = lengths[:, 0] - lengths[:, 1:].mean(1)
+    held = lengths[poses.holds].double()
+    controls = held.shape[1] - 1
+    excess = held[:, 0] - held[:, 1:].mean(1)
     # By as much as controls lie from each other may the motion lie off without being one. Part of
     # that is the noise of the images over again, which keeps the error on the safe side.
-    scatter = lengths[:, 1:].mean(0).var() * (1 + 1 / controls)
+    scatter = held[:, 1:].mean(0).var() * (1 + 1 / controls)
     error = float((excess.var() / n + scatter).sqrt())
-    return Verdict(float(excess.mean()), error, n, details, left_out)
+    yield Excess(float(excess.mean()), error, n, len(data) - n)
 
 
 def rigid_motion(mean: Float[Tensor, "z y x"]) -> Float[Tensor, "7 z y x"]:

@@ -14,7 +14,7 @@ from .validity_table import chance_text, strength_text
 if TYPE_CHECKING:
     from ..analysis.confounding import Confounder
     from ..analysis.half_sets import HalfCurve
-    from ..analysis.validity import Verdict
+    from ..analysis.validity import Excess, Verdict
     from .qt_tools import Colors
     from .validity_spread import SpreadSurface
 
@@ -27,22 +27,35 @@ _ALIKE = 1.3
 
 def motion(verdict: Verdict, colors: Colors) -> str:
     """Whether the particles differ."""
-    times, what = 1 + verdict.excess, f"{verdict.n:,} particles"
-    if verdict.left_out:
-        what += f", {verdict.left_out:,} left out whose poses fit no better than chance"
-    if verdict.found:
+    refined = verdict.refined
+    what = f"{refined.n:,} particles"
+    if refined.left_out:
+        what += f", {refined.left_out:,} left out whose poses fit no better than chance"
+    if verdict.kind == "found":
         return (
             f"<b style='color:{colors.green}'>There is heterogeneity.</b> Images differ along a "
-            f"motion learned from other images {times:.3g} times as much as noise would make them "
-            f"({verdict.excess / verdict.error:.0f} standard errors; {what}; details of "
+            f"motion learned from other images {1 + refined.value:.3g} times as much as noise "
+            f"would make them ({refined.errors:.0f} standard errors; {what}; details of "
             f"{verdict.details:.0f} Å and coarser)."
+        )
+    if verdict.kind == "unclear":
+        return (
+            f"<b style='color:{colors.warning}'>It cannot be told.</b> Images differ along a "
+            f"motion learned from other images {_times(verdict.as_posed)} times as much as noise "
+            f"would make them, but only {_times(refined)} times once their poses are refined "
+            f"({what}). Errors of poses look like this, and so does motion that poses can follow. "
+            "Better poses or more particles would tell."
         )
     return (
         f"<b style='color:{colors.warning}'>No heterogeneity found.</b> Images differ along a "
-        f"motion learned from other images {times:.2f} ± {verdict.error:.2f} times as much as "
-        f"noise would make them ({what}). Motion finer than {verdict.details:.0f} Å, or of few "
-        "particles, would not be seen."
+        f"motion learned from other images {_times(refined)} times as much as noise would make "
+        f"them ({what}). Motion finer than {verdict.details:.0f} Å, or of few particles, would "
+        "not be seen."
     )
+
+
+def _times(excess: Excess) -> str:
+    return f"{1 + excess.value:.2f} ± {excess.error:.2f}"
 
 
 def warning(found: Sequence[Confounder], colors: Colors) -> str:

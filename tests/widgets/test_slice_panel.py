@@ -455,7 +455,15 @@ def test_the_plane_does_not_hide_the_volume(opened, viewer, run, qtbot):
     assert 0.3 < abs(np.array(camera.view_direction)[0]) < 0.9
     vertices, faces, _ = opened.plane.layer.data
     away = np.linalg.norm(vertices[np.unique(faces)] - BOX // 2 * SIZE, axis=1)
-    assert away.max() <= opened.model.slices.reach <= BOX * SIZE / 2
+    reach = opened.model.slices.reach
+    assert reach <= BOX * SIZE / 2
+    assert away.max() == pytest.approx(reach, rel=1e-4)
+    # Its rim is round.
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    found, counts = np.unique(edges, axis=0, return_counts=True)
+    rim = np.unique(found[counts == 1])
+    place = np.linalg.norm(vertices[rim] - BOX // 2 * SIZE, axis=1)
+    np.testing.assert_allclose(place, reach, rtol=1e-4)
     assert 100 < len(faces) < 2 * (BOX - 1) ** 2
     assert not opened.turn.isVisible()
     opened.across.setCurrentIndex(opened.across.findData("view"))

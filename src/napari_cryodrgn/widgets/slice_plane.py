@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .slice_work import Slices
 
 Ints = NDArray[np.int32]
+Floats = NDArray[np.float32]
 _TAG = "napari-cryodrgn slice"
 # Metadata of layers that are no volumes.
 _NO_VOLUMES = frozenset({_TAG, SPHERE, "particles"})
@@ -26,6 +27,8 @@ _EDGE_ON = 0.05
 # Cosine of the angle to its normal from which on a view is straight onto it.
 _STRAIGHT_ON = 0.97
 _ASIDE = np.radians(55)
+# Points of the plane so many steps of its grid beyond the rim are drawn onto it.
+_BEYOND = 1.5
 
 
 class SlicePlane:
@@ -93,8 +96,7 @@ class SlicePlane:
 
     def _place(self, slices: Slices, source: object) -> None:
         layer = self.layer
-        vertices, values = slices.points.reshape(-1, 3), slices.values.reshape(-1)
-        faces = _faces(slices)
+        (vertices, faces), values = _disc(slices), slices.values.reshape(-1)
         if layer is None:
             layer = self._add(vertices, faces, values)
             self._turn_aside(slices)
@@ -185,17 +187,25 @@ def _solid(layer: Layer) -> bool:
     )
 
 
-def _faces(slices: Slices) -> Ints:
-    """Triangles between the points of the plane's grid where there is density about.
+def _disc(slices: Slices) -> tuple[Floats, Ints]:
+    """Points (m², 3) of the plane's grid, and triangles between those with density about.
 
-    A whole square would hide the volume.
+    A whole square would hide the volume. Points just beyond the rim are drawn onto it.
     """
-    m = len(slices.values)
-    away = np.linalg.norm(slices.points - np.array(slices.first.centre, np.float32), axis=-1)
+    plane, m = slices.plane, len(slices.values)
+    middle = np.array(slices.first.centre) + plane.offset * plane.normal[::-1]
+    across = slices.points - middle.astype(np.float32)
+    away = np.linalg.norm(across, axis=-1)
+    rim = float(max(slices.reach**2 - plane.offset**2, 0.0)) ** 0.5
+    step = float(np.linalg.norm(slices.points[0, 1] - slices.points[0, 0]))
+    beyond = rim + _BEYOND * step if rim > step else 0.0
     corners = np.stack([away[:-1, :-1], away[:-1, 1:], away[1:, :-1], away[1:, 1:]]).max(0)
-    inside = corners <= slices.reach
+    inside = corners <= beyond
     # napari cannot draw a surface without faces.
     inside[(m - 1) // 2, (m - 1) // 2] = True
+    onto = np.minimum(1, rim / np.maximum(away, 1e-6))[..., None]
+    points = middle + np.where(away[..., None] <= beyond, onto, 1) * across
     corner = np.flatnonzero(np.pad(inside, ((0, 0), (0, 1))))
     triangles = np.array([[0, 1, m], [1, m + 1, m]])
-    return (corner[:, None, None] + triangles).reshape(-1, 3).astype(np.int32)
+    faces = (corner[:, None, None] + triangles).reshape(-1, 3).astype(np.int32)
+    return points.reshape(-1, 3).astype(np.float32), faces

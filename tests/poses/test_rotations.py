@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_cryodrgn.imaging import Atoms
-from napari_cryodrgn.poses import align_poses, angular_distance, expmap, flip_hand
+from napari_cryodrgn.poses import align_poses, angular_distance, expmap, flip_hand, logmap
 
 
 def test_expmap_is_scipys() -> None:
@@ -24,6 +24,13 @@ def test_expmap_at_the_edges(angle: float) -> None:
     w = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64) * angle
     expected = Rotation.from_rotvec(w.numpy()).as_matrix()
     np.testing.assert_allclose(expmap(w), expected, atol=1e-9)
+
+
+def test_logmap_undoes_expmap() -> None:
+    w = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    w = w / w.norm(dim=1, keepdim=True) * torch.linspace(1e-3, 3.1, 200)[:, None]
+    torch.testing.assert_close(logmap(expmap(w)), w, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(logmap(torch.eye(3)), torch.zeros(3))
 
 
 def test_angular_distance(rotations: Tensor) -> None:

@@ -19,10 +19,8 @@ from napari_cryodrgn.poses import (
     PosteriorSampler,
     SearchSettings,
     angular_distance,
-    expmap,
     so3_spacing,
 )
-from napari_cryodrgn.poses.pose_posterior import _rotation_vectors
 
 SETTINGS = SearchSettings(last_limit=14.0, keep=(16,), risk=0.0)
 BOUND = replace(SETTINGS, keep=(48,), risk=0.05)
@@ -163,9 +161,3 @@ def test_moving_the_image_moves_the_posterior(take_pictures: Any) -> None:
     back = far * shift_phases(p.lattice.k, p.lattice.box, by)
     there = posterior_of(search, back, p.ctf).moved(by)
     torch.testing.assert_close(there.peaks[0].shift, here.peaks[0].shift + by, atol=0.02, rtol=0)
-
-
-def test_rotation_vectors_undo_the_exponential_map() -> None:
-    w = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    w = w / w.norm(dim=1, keepdim=True) * torch.linspace(1e-3, 3.1, 200)[:, None]
-    torch.testing.assert_close(_rotation_vectors(expmap(w)), w, atol=2e-3, rtol=1e-3)

@@ -195,8 +195,8 @@ def test_a_folder_that_is_no_run_changes_nothing(make, qtbot, fake_run, notifica
     assert severity == "error"
     assert "/elsewhere" in message
     assert "config.yaml" in message
-    assert dock.message.isVisible()
-    assert "/elsewhere" in dock.message.text()
+    assert dock.head.message.isVisible()
+    assert "/elsewhere" in dock.head.message.text()
     assert dock.model.run is run
     assert dock.pages.currentIndex() == 1
 

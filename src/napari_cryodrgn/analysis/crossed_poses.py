@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..imaging import shift_phases
-from ..poses import PoseRefinement, SliceSampler, expmap
+from ..poses import PoseRefinement, SliceSampler, expmap, logmap
 from ..training.dataset import Dataset
 
 _ROUNDS, _STEPS = 2, 6
@@ -72,7 +72,7 @@ def crossed_poses(
             own = (halves == half).nonzero()[:, 0]
             for part, pixels, ctf in data.batches(_CHUNK, limit, own):
                 found = refine(pixels, ctf, rotations[part], shifts[part])
-                moves[part, :3] = _vectors(found.rotations @ rotations[part].transpose(1, 2))
+                moves[part, :3] = logmap(found.rotations @ rotations[part].transpose(1, 2))
                 moves[part, 3:] = found.shifts - shifts[part]
                 noise[part] = found.spread @ found.spread.transpose(1, 2)
                 done += len(part)
@@ -84,10 +84,6 @@ def crossed_poses(
                 holds[part] = _beats(rivals, sampler, pixels, ctf, turned[part], moved[part])
         poses = CrossedPoses(turned, moved, holds)
     yield poses
-
-
-def _vectors(turns: Float[Tensor, "batch 3 3"]) -> Float[Tensor, "batch 3"]:
-    return torch.from_numpy(Rotation.from_matrix(turns.numpy()).as_rotvec()).float()
 
 
 def _shrunk(moves: Float[Tensor, "n 5"], noise: Float[Tensor, "n 5 5"]) -> Float[Tensor, "n 5"]:

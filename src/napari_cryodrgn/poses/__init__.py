@@ -12,7 +12,7 @@ from .results import (
     TracedLevel,
     posterior,
 )
-from .rotations import Alignment, align_poses, angular_distance, expmap, flip_hand
+from .rotations import Alignment, align_poses, angular_distance, expmap, flip_hand, logmap
 from .sampling import SliceSampler
 from .search import PoseSearch
 
@@ -35,6 +35,7 @@ __all__ = [
     "angular_distance",
     "expmap",
     "flip_hand",
+    "logmap",
     "half_turn",
     "posterior",
     "shift_grid",

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..imaging import shift_phases
 from .refine import PoseRefinement
 from .results import SearchResult
-from .rotations import angular_distance, expmap
+from .rotations import angular_distance, expmap, logmap
 from .sampling import SliceSampler
 
 # Degrees of freedom and widening of the proposals: their tails must be heavier than the truth's.
@@ -203,7 +203,7 @@ def _log_density(
 ) -> Float[Tensor, " m"]:
     """Logarithm of the mixture's density, against the uniform measure on rotations and shifts."""
     relative = rotations[:, None] @ centres.transpose(1, 2)
-    w = _rotation_vectors(relative)
+    w = logmap(relative)
     moves = torch.cat([w, shifts[:, None] - centre_shifts], 2)
     unit = torch.linalg.solve_triangular(spread, moves.permute(1, 2, 0), upper=False)
     kernel = -(_FREEDOM + 5) / 2 * torch.log1p(unit.square().sum(1) / _FREEDOM)
@@ -213,23 +213,6 @@ def _log_density(
     log = log - torch.log(2 * (1 - angle.cos()) / angle.square())
     log = torch.where(states[:, None] == centre_states, log, -torch.inf)
     return torch.logsumexp(log, 1)
-
-
-def _rotation_vectors(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
-    """Rotation vectors in radians: the inverse of ``expmap``, not exact near half a turn."""
-    r = rotations
-    axis = torch.stack(
-        [
-            r[..., 2, 1] - r[..., 1, 2],
-            r[..., 0, 2] - r[..., 2, 0],
-            r[..., 1, 0] - r[..., 0, 1],
-        ],
-        -1,
-    )
-    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)
-    angle = torch.atan2(axis.norm(dim=-1), trace - 1)
-    vectors: Tensor = axis * (angle / axis.norm(dim=-1).clamp_min(1e-9))[..., None]
-    return vectors
 
 
 def _peaks(

@@ -22,6 +22,23 @@ def expmap(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     return matrix
 
 
+def logmap(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Rotation vector in radians: the inverse of `expmap`, not exact near half a turn."""
+    r = rotations
+    axis = torch.stack(
+        [
+            r[..., 2, 1] - r[..., 1, 2],
+            r[..., 0, 2] - r[..., 2, 0],
+            r[..., 1, 0] - r[..., 0, 1],
+        ],
+        -1,
+    )
+    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)
+    angle = torch.atan2(axis.norm(dim=-1), trace - 1)
+    vectors: Tensor = axis * (angle / axis.norm(dim=-1).clamp_min(1e-9))[..., None]
+    return vectors
+
+
 def angular_distance(
     a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]
 ) -> Float[Tensor, "*batch"]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from . import evidence_words
 from .background import Deliver
@@ -14,6 +13,7 @@ from .decode_bar import DecodeBar
 from .evidence_model import EvidenceModel
 from .evidence_plot import EvidenceImages, FrcPlot
 from .inspector_model import InspectorModel
+from .low_pass_bar import LowPassBar
 from .qt_tools import Colors, note
 
 if TYPE_CHECKING:
@@ -109,14 +109,8 @@ class EvidencePanel(QWidget):
         self._draw()
 
     def _on_low_pass(self) -> None:
-        finest, coarsest = self.model.low_passes()
-        low_pass = self.model.low_pass
-        with QSignalBlocker(self.low_pass):
-            # Even steps in frequency.
-            share = 0.0 if low_pass is None else (1 / finest - 1 / low_pass)
-            self.low_pass.setValue(round(_STEPS * share / (1 / finest - 1 / coarsest)))
-        none = low_pass is None
-        self.low_pass_text.setText("none" if none else f"{low_pass:.3g} {self.model.unit}")
+        model = self.model
+        self.low_pass.show_low_pass(model.low_pass, model.low_passes(), model.unit)
         self._draw()
 
     def _draw(self) -> None:
@@ -153,11 +147,6 @@ class EvidencePanel(QWidget):
         self.verdict.setText(text)
 
     # What the controls do
-
-    def _choose_low_pass(self, step: int) -> None:
-        finest, coarsest = self.model.low_passes()
-        share = step / _STEPS
-        self.model.set_low_pass(1 / ((1 - share) / finest + share / coarsest))
 
     def _start_mean(self) -> None:
         self._mean = None
@@ -206,15 +195,11 @@ class EvidencePanel(QWidget):
         self.images = EvidenceImages(colors)
         layout.addWidget(self.images)
         row = QHBoxLayout()
-        self.low_pass = QSlider(Qt.Orientation.Horizontal)
-        self.low_pass.setRange(0, _STEPS)
+        self.low_pass = LowPassBar(48)
         self.low_pass.setToolTip("Resolution that is left of the pictures, finest to the left.")
-        self.low_pass.valueChanged.connect(self._choose_low_pass)
-        self.low_pass_text = QLabel()
-        self.low_pass_text.setMinimumWidth(48)
+        self.low_pass.chosen.connect(self.model.set_low_pass)
         row.addWidget(QLabel("Low-pass"))
         row.addWidget(self.low_pass, stretch=1)
-        row.addWidget(self.low_pass_text)
         layout.addLayout(row)
         self.frc = FrcPlot(colors)
         layout.addWidget(self.frc)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QSplitter,
@@ -23,18 +20,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from . import notify
 from .decode_model import Decoded
 from .docks import show_inspector
 from .explorer_link import ExplorerLink
 from .explorer_map import ExplorerMap
 from .explorer_model import ExplorerModel
 from .explorer_tabs import ExplorerTabs
-from .explorer_words import HINT, about, about_pick, why_no_map
+from .explorer_words import HINT, about_pick, why_no_map
 from .form_parts import small_button
 from .latent_plot import LatentPlot
 from .opengl import is_software
 from .qt_tools import Dock, GuiThread, ShowAs, Soon, colors, note
+from .run_head import RunHead
 from .run_link import run_link
 from .volume_view import Mode, VolumeView
 
@@ -107,13 +104,6 @@ class ExplorerDock(Dock):
 
     # What the controls do
 
-    def _browse(self) -> None:
-        run = self.model.run
-        start = str(run.folder) if run is not None else ""
-        folder = QFileDialog.getExistingDirectory(self, "Open a run folder", start)
-        if folder:
-            self.open_folder(folder)
-
     def _inspect(self) -> None:
         run, pick = self.model.run, self.model.pick
         if run is not None and pick is not None:
@@ -133,10 +123,7 @@ class ExplorerDock(Dock):
 
     def _on_run(self) -> None:
         run, space = self.model.run, self.model.space
-        self.folder.setText(run.folder.name if run is not None else "")
-        self.folder.setToolTip(str(run.folder) if run is not None else "")
-        self.about.setText(about(run))
-        self.about.setVisible(run is not None)
+        self.head.show_run(run)
         self.follow.setVisible(run is not None and not run.finished)
         self._choose_follow()
         self.inspect_button.setEnabled(self.model.pick is not None)
@@ -176,7 +163,7 @@ class ExplorerDock(Dock):
     def _on_busy(self) -> None:
         run = self.model.run
         if self.model.busy:
-            self.message.hide()
+            self.head.message.hide()
             self.status.setText(self.model.busy)
         elif self.status.text().endswith("…"):
             self.status.clear()
@@ -184,10 +171,7 @@ class ExplorerDock(Dock):
             self.status.setText("No decoder is saved yet: volumes come with the next checkpoint.")
 
     def _on_failed(self, error: Exception) -> None:
-        message = html.escape(notify.error(error))
-        color = colors(self._viewer.theme).error
-        self.message.setText(f'<span style="color: {color}">{message}</span>')
-        self.message.show()
+        self.head.show_error(error, self._viewer.theme)
 
     def _follow_theme(self, _: object = None) -> None:
         palette = colors(self._viewer.theme)
@@ -197,21 +181,9 @@ class ExplorerDock(Dock):
     # Building
 
     def _build(self) -> None:
-        top = QHBoxLayout()
-        self.folder = QLabel()
-        self.folder.setStyleSheet("font-weight: bold")
-        self.folder.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.open_button = QPushButton("Open run…")
-        self.open_button.setToolTip("Open a run folder, finished or in progress.")
-        self.open_button.clicked.connect(self._browse)
-        top.addWidget(self.folder, stretch=1)
-        top.addWidget(self.open_button)
-        self.body.addLayout(top)
-        self.message = note(selectable=True)
-        self.message.hide()
-        self.body.addWidget(self.message)
-        self.about = note()
-        self.body.addWidget(self.about)
+        self.head = RunHead()
+        self.head.asked.connect(self.open_folder)
+        self.body.addWidget(self.head)
         self.follow = QCheckBox("in progress: follow this run")
         self.follow.setChecked(True)
         self.follow.setToolTip("Show new checkpoints as the run saves them.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,11 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QFrame,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QStackedWidget,
@@ -23,14 +18,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from . import notify
 from .decode_model import Decoded, DecodeModel
 from .evidence_panel import EvidencePanel
-from .explorer_words import about
 from .inspector_model import InspectorModel
 from .opengl import is_software
 from .particle_bar import ParticleBar
 from .qt_tools import Colors, Dock, GuiThread, Soon, colors, note
+from .run_head import RunHead
 from .run_link import Mask, run_link
 from .search_panel import SearchPanel
 from .slice_panel import SlicePanel
@@ -176,13 +170,6 @@ class InspectorDock(Dock):
 
     # What the controls do
 
-    def _browse(self) -> None:
-        run = self.model.run
-        start = str(run.folder) if run is not None else ""
-        folder = QFileDialog.getExistingDirectory(self, "Open a run folder", start)
-        if folder:
-            self.model.open(Path(folder))
-
     def _choose_tab(self, _: object = None) -> None:
         shown = self.tabs.currentIndex() if self.pages.currentIndex() == 1 else -1
         for i, panel in enumerate(self.panels):
@@ -195,10 +182,7 @@ class InspectorDock(Dock):
 
     def _on_run(self) -> None:
         run = self.model.run
-        self.folder.setText(run.folder.name if run is not None else "")
-        self.folder.setToolTip(str(run.folder) if run is not None else "")
-        self.about.setText(about(run))
-        self.about.setVisible(run is not None)
+        self.head.show_run(run)
         self.pages.setCurrentIndex(0 if run is None else 1)
         wanted, self._wanted, self._told = self._wanted, None, ""
         if run is not None and wanted is not None and wanted[0] == run.folder:
@@ -258,16 +242,13 @@ class InspectorDock(Dock):
 
     def _on_busy(self) -> None:
         if self.model.busy:
-            self.message.hide()
+            self.head.message.hide()
         self.status.setText("Opening …" if self.model.busy else "")
         self.status.setVisible(self.model.busy)
 
     def _on_failed(self, error: Exception) -> None:
         self._wanted = None
-        message = html.escape(notify.error(error))
-        color = colors(self._viewer.theme).error
-        self.message.setText(f'<span style="color: {color}">{message}</span>')
-        self.message.show()
+        self.head.show_error(error, self._viewer.theme)
 
     def _on_undecoded(self, error: Exception) -> None:
         # The same for every particle: once is enough.
@@ -283,24 +264,12 @@ class InspectorDock(Dock):
     # Building
 
     def _build(self) -> None:
-        top = QHBoxLayout()
-        self.folder = QLabel()
-        self.folder.setStyleSheet("font-weight: bold")
-        self.folder.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.open_button = QPushButton("Open run…")
-        self.open_button.setToolTip("Open a run folder, finished or in progress.")
-        self.open_button.clicked.connect(self._browse)
-        top.addWidget(self.folder, stretch=1)
-        top.addWidget(self.open_button)
-        self.body.addLayout(top)
-        self.message = note(selectable=True)
-        self.message.hide()
-        self.body.addWidget(self.message)
+        self.head = RunHead()
+        self.head.asked.connect(self.model.open)
+        self.body.addWidget(self.head)
         self.status = note()
         self.status.hide()
         self.body.addWidget(self.status)
-        self.about = note()
-        self.body.addWidget(self.about)
         self.pages = QStackedWidget()
         self.pages.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Ignored)
         self.pages.setMinimumHeight(_LEAST_HEIGHT)

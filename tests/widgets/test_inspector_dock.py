@@ -68,7 +68,7 @@ def test_the_volume_is_decoded_in_full_when_the_slider_rests(show, qtbot, fake_r
     shown.clear()
     for particle in (1, 2, 3):
         dock.bar.slider.setValue(particle)
-        qtbot.wait(60)
+        qtbot.wait(20)
     assert not shown  # beside the evidence, which needs the processor
     qtbot.waitUntil(lambda: bool(shown) and shown[-1][0] == 64, timeout=10_000)
     np.testing.assert_array_equal(shown[-1][1], run.latents.mu[3])

@@ -36,7 +36,7 @@ def motion(verdict: Verdict, colors: Colors) -> str:
             f"<b style='color:{colors.green}'>There is heterogeneity.</b> Images differ along a "
             f"motion learned from other images {1 + refined.value:.3g} times as much as noise "
             f"would make them ({refined.errors:.0f} standard errors; {what}; details of "
-            f"{verdict.details:.0f} Å and coarser)."
+            f"{verdict.details:.0f} Å and coarser). Poses that are far off can look like this, too."
         )
     if verdict.kind == "unclear":
         return (

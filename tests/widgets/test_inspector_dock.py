@@ -9,6 +9,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_cryodrgn.errors import RunFolderError
+from napari_cryodrgn.widgets import inspector_dock
 from napari_cryodrgn.widgets.explorer_dock import ExplorerDock
 from napari_cryodrgn.widgets.inspector_dock import InspectorDock
 from napari_cryodrgn.widgets.particle_bar import ParticleBar
@@ -58,7 +59,8 @@ def test_a_run_is_opened_and_its_particle_s_volume_shown(show, qtbot, fake_run):
     assert len(run.decoded) == count
 
 
-def test_the_volume_is_decoded_in_full_when_the_slider_rests(show, qtbot, fake_run):
+def test_the_volume_is_decoded_in_full_when_the_slider_rests(show, qtbot, fake_run, monkeypatch):
+    monkeypatch.setattr(inspector_dock, "_REST_MS", 1000)
     run = fake_run(HERE, box=64)
     dock = show(InspectorDock(ViewerModel(), lambda _: run))
     dock.inspect(HERE, 0)

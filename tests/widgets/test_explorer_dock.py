@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtWidgets import QStyle
 
 from napari_cryodrgn.widgets import latent_plot
 from napari_cryodrgn.widgets.explorer_dock import ExplorerDock
@@ -309,6 +310,9 @@ def test_it_needs_no_more_than_a_dock_is_wide(make, fake_run):
     dock = make(fake_run(HERE, zdim=4))
 
     assert dock.pages.minimumSizeHint().width() <= 340
+    # Nothing is cut off beside a scroll bar.
+    bar = dock.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+    assert dock.minimumWidth() >= dock.body.parentWidget().minimumSizeHint().width() + bar
 
 
 def test_the_plot_follows_the_theme(make, fake_run):

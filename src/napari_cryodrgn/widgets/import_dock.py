@@ -73,7 +73,6 @@ class ImportDock(Dock):
         preprocess: Preprocess = run_preprocess,
     ) -> None:
         super().__init__()
-        self.setMinimumWidth(360)
         self._viewer = napari_viewer
         self._gui = GuiThread()
         self.model = ImportModel(self._gui.post, open_source)

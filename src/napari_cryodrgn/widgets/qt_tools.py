@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QScrollArea,
     QSizePolicy,
+    QStyle,
     QVBoxLayout,
     QWidget,
 )
@@ -26,6 +27,8 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from .volume_view import Mode
 
+# Width that what is in a dock may need.
+_CONTENT = 340
 # As long as a small volume takes to reach its layer.
 _SOON_MS = 15
 
@@ -114,7 +117,9 @@ class Dock(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scroll)
-        self.setMinimumWidth(340)
+        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        margins = self.body.contentsMargins()
+        self.setMinimumWidth(_CONTENT + margins.left() + margins.right() + bar)
         # Expanding: else napari puts a stretch below that takes the space.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 

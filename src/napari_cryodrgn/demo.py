@@ -23,6 +23,7 @@ from .errors import TrainingError
 from .imaging import hinge, simulate
 from .particles import write_simulation
 from .poses import align_poses
+from .widgets.docks import show_dock
 
 if TYPE_CHECKING:
     from .widgets.explorer_dock import ExplorerDock
@@ -33,7 +34,7 @@ _WINDOW = (1500, 940)
 
 
 def run_demo(output: Path, *, stay_open: bool) -> None:
-    """Simulate, reconstruct from nothing in the Train dock, click in the Latent explorer.
+    """Simulate, reconstruct from nothing in the Train dock, click in the explorer, inspect.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def run_demo(output: Path, *, stay_open: bool) -> None:
         explorer = _wait_for_explorer(viewer)
         bar.update(task, description="Clicking through the latent space", completed=1.0)
         _click_through(viewer, explorer, output)
+        _inspect(viewer, explorer, output)
     report = _report(output, simulation, time.monotonic() - began)
     console.print(report)
     console.print(f"Screenshots, run folder and report.md are in {output}")
@@ -149,6 +151,18 @@ def _click_through(viewer: Viewer, explorer: ExplorerDock, output: Path) -> None
             time.sleep(0.02)
         _settle(viewer)
         _shoot(viewer, output / f"{name}.png")
+
+
+def _inspect(viewer: Viewer, explorer: ExplorerDock, output: Path) -> None:
+    """Look at the particle picked last in the Particle inspector."""
+    explorer.inspect_button.click()
+    inspector = show_dock(viewer, "Particle inspector")
+    deadline = time.monotonic() + 30
+    while inspector.evidence.model.noise is None and time.monotonic() < deadline:
+        QApplication.processEvents()
+        time.sleep(0.02)
+    _settle(viewer)
+    _shoot(viewer, output / "6-inspector.png")
 
 
 def _settle(viewer: Viewer, seconds: float = 1.0) -> None:

@@ -83,11 +83,6 @@ class TracedLevel:
         return replace(self, shifts=self.shifts + by)
 
     @property
-    def by_cap(self) -> int:
-        """How many poses the cap dropped."""
-        return self.scored - len(self.scores)
-
-    @property
     def by_bound(self) -> int:
         """How many of the others the bound dropped."""
         return len(self.scores) - self.kept

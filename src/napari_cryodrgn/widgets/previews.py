@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CryodrgnError
 from .background import Background
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class _Work:
         try:
             z = self._mu[self._nodes[len(self._volumes)]]
             volume = self._run.decode(z, self._box, stop=pause.is_set)
-        except Exception:
+        except CryodrgnError:
+            # Given up in the middle.
             if pause.is_set():
                 return
             raise

@@ -126,7 +126,8 @@ def _reached(entries: list[Entry]) -> str:
 ROWS = {
     "validity": Row(
         f"is there heterogeneity: still and moving sets, {_N:,} images, D = {_BOX}, SNR 0.1, "
-        f"contrast ± {100 * _CONTRAST:.0f} %, {100 * _JUNK:.0f} % without a particle, true poses",
+        f"contrast ± {100 * _CONTRAST:.0f} %, {100 * _JUNK:.0f} % without a particle, true poses "
+        "(seeds that were seen while the verdicts were chosen, unlike those of other rows)",
         "none in 5 of 5 still sets, some in 5 of 5 moving ones",
         "10 of 10",
         (1002, 1003, 1004, 1005, 1006),
